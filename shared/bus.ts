@@ -1,0 +1,70 @@
+// The Bus: the only thing that a service knows of MQTT. Two ways to have one: `broker/bus.ts` over the embedded broker
+// and `shared/mqtt-bus.ts` over any MQTT 5 broker. One contract suite (tests/bus) runs on both.
+import type { Refusal } from './errors.js'
+
+/** MQTT 5 properties that travel with a message. */
+export interface MessageProperties {
+  readonly responseTopic?: string
+  readonly correlationData?: Uint8Array
+  readonly contentType?: string
+  /** 1 says that the payload is UTF-8 text. */
+  readonly payloadFormatIndicator?: 0 | 1
+  /** Seconds. */
+  readonly messageExpiryInterval?: number
+  readonly userProperties?: Readonly<Record<string, string | readonly string[]>>
+}
+
+/** One message that arrived for a service. */
+export interface Delivery {
+  readonly topic: string
+  readonly payload: Uint8Array
+  readonly qos: 0 | 1 | 2
+  readonly retain: boolean
+  readonly dup: boolean
+  readonly properties: MessageProperties
+  /** Who sent it, where the broker knows: always on the embedded broker, never on an external one. */
+  readonly clientId?: string
+  /** The user that the broker checked; absent where there are no users. */
+  readonly user?: string
+  readonly receivedAtMs: number
+}
+
+/**
+ * What became of a delivery, told only when it is committed. Both are acknowledged: a refused message would be refused
+ * again. A v5 sender gets the refusal's code and message in the PUBACK.
+ */
+export type Outcome =
+  | { readonly type: 'accepted' }
+  | { readonly type: 'refused', readonly refusal: Refusal }
+
+export const ACCEPTED: Outcome = { type: 'accepted' }
+
+export interface Consumer {
+  /**
+   * Takes a batch of deliveries in the order they came and returns one outcome for each, in the same order, when their
+   * effects are committed. It starts publishes and replies without waiting for them.
+   * Throws `UnavailableError` when the ledger could not be written: the batch is tried again until `holdMs` are over.
+   * Any other throw: the batch is tried message by message, and the one that throws again is a poison message:
+   * acknowledged, counted and logged.
+   */
+  handle (batch: readonly Delivery[]): Promise<readonly Outcome[]>
+  /** Told of deliveries that were held in vain, before their connections are closed without acknowledgement. */
+  abandon? (batch: readonly Delivery[]): Promise<void>
+  /** How long a batch is held and tried again while the ledger is unavailable, in milliseconds; default 5,000. */
+  readonly holdMs?: number
+  /** Most deliveries in one batch; default 1,000. */
+  readonly maxBatch?: number
+}
+
+export interface PublishOptions {
+  readonly qos?: 0 | 1
+  readonly retain?: boolean
+  readonly properties?: MessageProperties
+}
+
+export interface Bus {
+  /** Starts to take the messages that match `filter` (with `+` and `#`). PUBACK follows the outcome. */
+  consume (filter: string, consumer: Consumer): Promise<void>
+  /** Resolves when the broker has accepted the message. Defaults: QoS 1, not retained. Throws when there is no broker. */
+  publish (topic: string, payload: string | Uint8Array, options?: PublishOptions): Promise<void>
+}

@@ -1,0 +1,141 @@
+// The settings: defaults, then the config file (YAML or JSON), then PARKMQ_* variables, then flags; the later wins.
+// Strict: an unknown or wrong setting stops the start and is named. The only place that reads the environment.
+import { readFileSync } from 'node:fs'
+import { parse } from 'yaml'
+import { z } from 'zod'
+import { messageOf, OperatorError } from './errors.js'
+import { firstIssue, NewLot } from './schemas.js'
+
+const port = z.coerce.number().int().min(0).max(65_535)
+const ms = (least: number) => z.coerce.number().int().min(least)
+
+/** Every setting with its default. Times end in `Ms` and are milliseconds; sizes end in `Bytes`. */
+export const Config = z.strictObject({
+  /** Address to listen on. */
+  host: z.string().min(1).default('127.0.0.1'),
+  /** MQTT over TCP. 0 takes any free port. */
+  port: port.default(1883),
+  /** MQTT over WebSocket. 0 takes any free port. */
+  wsPort: port.default(9001),
+  /** /health and /metrics; off unless set. 0 takes any free port. */
+  httpPort: port.optional(),
+  /** Folder of the ledger. */
+  data: z.string().min(1).default('./data'),
+  /** Use this MQTT 5 broker instead of the embedded one. */
+  broker: z.url({ protocol: /^(mqtts?|wss?)$/ }).optional(),
+  /** Name of this process in `services/{service}/{node}/status`. */
+  node: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/).default('node-1'),
+  logLevel: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
+  limits: z.strictObject({
+    /** Largest MQTT packet that is accepted. */
+    packetBytes: z.coerce.number().int().min(1_024).max(16 * 1024 * 1024).default(512 * 1024),
+    /** Longest time that a disconnected session may ask to be kept, in seconds. */
+    sessionExpirySeconds: z.coerce.number().int().min(0).max(0xfffffffe).default(7 * 24 * 3_600),
+    /** Most disconnected sessions that are kept. */
+    pendingSessions: z.coerce.number().int().min(0).default(10_000),
+    /** How long a new connection may take to send its CONNECT. */
+    connectTimeoutMs: ms(100).default(10_000),
+    /** Most connections at once. */
+    connections: z.coerce.number().int().min(1).default(10_000),
+    /** Most sensors with an identity that one lot remembers. */
+    sensorsPerLot: z.coerce.number().int().min(1).default(10_000)
+  }).prefault({}),
+  times: z.strictObject({
+    /** No word from a lot's sensors for this long makes it `stale`. */
+    staleAfterMs: ms(100).default(15 * 60_000),
+    /** A missing sensor message that does not come within this time is a gap. */
+    gapGraceMs: ms(0).default(5_000),
+    /** Default length of a hold. */
+    holdMs: ms(1_000).default(300_000),
+    /** How long a place stays held after `arrive` while no sensor has counted the car. */
+    arrivalGraceMs: ms(0).default(120_000),
+    /** How long an arrived hold keeps its place in the windows. */
+    maxStayMs: ms(1_000).default(24 * 3_600_000),
+    /** How long replies are kept for repeats. */
+    historyMs: ms(1_000).default(24 * 3_600_000),
+    /** How long the audit and ended reservations are kept. */
+    auditMs: ms(1_000).default(90 * 24 * 3_600_000),
+    /** How long the identity of a silent sensor is kept. */
+    sensorMs: ms(1_000).default(90 * 24 * 3_600_000)
+  }).prefault({}),
+  /** Lots that are made when the ledger first sees them here. */
+  lots: z.array(NewLot).default([
+    lot('LOT-A', 100, 50), lot('LOT-B', 150, 75), lot('LOT-C', 80, 40), lot('LOT-D', 200, 120)
+  ])
+})
+export type Config = z.infer<typeof Config>
+
+function lot (id: string, capacity: number, occupied: number): NewLot {
+  return NewLot.parse({ lot: id, capacity, occupied })
+}
+
+/** The settings that have an environment variable and (in the CLI) a flag. */
+export const VARIABLES = {
+  PARKMQ_HOST: 'host', PARKMQ_PORT: 'port', PARKMQ_WS_PORT: 'wsPort', PARKMQ_HTTP_PORT: 'httpPort', PARKMQ_DATA: 'data',
+  PARKMQ_BROKER: 'broker', PARKMQ_NODE: 'node', PARKMQ_LOG_LEVEL: 'logLevel'
+} as const satisfies Record<string, keyof Config>
+
+type Setting = (typeof VARIABLES)[keyof typeof VARIABLES]
+
+export type Source = 'default' | 'file' | 'environment' | 'flag'
+
+export interface LoadedConfig {
+  readonly config: Config
+  /** Where each top-level setting comes from. */
+  readonly sources: Readonly<Record<keyof Config, Source>>
+}
+
+export interface ConfigInputs {
+  /** `--config`; PARKMQ_CONFIG when absent. */
+  readonly file?: string | undefined
+  readonly flags?: Partial<Record<Setting, unknown>>
+  readonly env?: NodeJS.ProcessEnv
+}
+
+/** Reads the settings. Throws `OperatorError` (`bad_config`) that names the setting, its value and where it came from. */
+export function loadConfig ({ file, flags = {}, env = process.env }: ConfigInputs): LoadedConfig {
+  const path = file ?? env.PARKMQ_CONFIG
+  const values: Record<string, unknown> = path === undefined ? {} : readFile(path)
+  const sources: Record<string, Source> = Object.fromEntries(Object.keys(Config.shape).map(key => [key, key in values ? 'file' : 'default']))
+  for (const [variable, key] of Object.entries(VARIABLES)) {
+    if (env[variable] === undefined || env[variable] === '') continue
+    values[key] = env[variable]
+    sources[key] = 'environment'
+  }
+  for (const [key, value] of Object.entries(flags)) {
+    if (value === undefined) continue
+    values[key] = value
+    sources[key] = 'flag'
+  }
+  const parsed = Config.safeParse(values)
+  if (!parsed.success) {
+    const at = parsed.error.issues[0]?.path ?? []
+    const from = sources[String(at[0])]
+    const origin = from === 'file' ? ` in ${path}` : from === 'environment' ? ' from the environment' : from === 'flag' ? ' from the command line' : path ? ` in ${path}` : ''
+    const value = at.reduce<unknown>((inside, key) => (inside as Record<PropertyKey, unknown> | undefined)?.[key], values)
+    throw new OperatorError('bad_config', `wrong setting${origin}: ${firstIssue(parsed.error)}${value === undefined ? '' : `, got ${JSON.stringify(value)}`}`)
+  }
+  const ids = new Set<string>()
+  for (const { lot: id } of parsed.data.lots) {
+    if (ids.has(id)) throw new OperatorError('bad_config', `wrong setting: lots names ${id} twice`)
+    ids.add(id)
+  }
+  return { config: parsed.data, sources: sources as Record<keyof Config, Source> }
+}
+
+function readFile (path: string): Record<string, unknown> {
+  let content: unknown
+  try {
+    content = parse(readFileSync(path, 'utf8'))
+  } catch (error) {
+    throw new OperatorError('bad_config', `cannot read the config file ${path}: ${messageOf(error)}`, { cause: error })
+  }
+  if (content === null) return {}
+  if (typeof content !== 'object' || Array.isArray(content)) throw new OperatorError('bad_config', `the config file ${path} must be a table of settings`)
+  return { ...content }
+}
+
+/** The broker URL that client commands use when none is given. */
+export function defaultUrl (env: NodeJS.ProcessEnv = process.env): string {
+  return env.PARKMQ_URL ?? `mqtt://127.0.0.1:${env.PARKMQ_PORT ?? Config.shape.port.parse(undefined)}`
+}

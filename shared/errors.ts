@@ -1,0 +1,69 @@
+// Every code that parkmq answers, logs or counts: what it means and what the caller should do. A code is stable: it is
+// never renamed and never used again for something else. docs/errors.md is made from this table.
+
+export const ERRORS = {
+  // Requests.
+  bad_request: { meaning: 'the body is not what the method takes', action: 'correct the request; sending it again unchanged cannot succeed' },
+  unknown_method: { meaning: 'no method has this name', action: 'use a name from the list that `info` gives' },
+  unknown_lot: { meaning: 'no lot has this id', action: 'use an id from `lots`' },
+  lot_exists: { meaning: 'a lot with this id is there already', action: 'choose another id, or change the lot with `lot.set`' },
+  lot_full: { meaning: 'no place is free for the time asked for', action: 'try another lot, or later' },
+  lot_closed: { meaning: 'the lot is closed', action: 'try another lot' },
+  lot_in_use: { meaning: 'the lot still has live reservations', action: 'cancel them or wait until they end' },
+  unknown_reservation: { meaning: 'no reservation fits', action: 'check the id, or lot and plate' },
+  not_yours: { meaning: 'the secret is missing or wrong', action: 'send the secret that `reserve` returned' },
+  already_arrived: { meaning: 'the car is in already', action: 'use `depart` when it leaves' },
+  already_cancelled: { meaning: 'the reservation was cancelled before', action: 'nothing' },
+  not_arrived: { meaning: 'the car has not arrived', action: 'use `arrive` first, or `cancel`' },
+  reservation_ended: { meaning: 'the reservation has expired or the car has left', action: 'reserve again' },
+  request_id_reused: { meaning: 'this requestId was used with another body', action: 'make a new requestId for a new request' },
+  over_limit: { meaning: 'a named limit is reached', action: 'see the message for the limit and its value' },
+  unavailable: { meaning: 'the ledger cannot be written now; nothing was changed', action: 'send the same request again later, with the same requestId' },
+  internal: { meaning: 'a fault of parkmq; nothing was changed', action: 'report it with the log line of that time' },
+  // The way back.
+  no_response_topic: { meaning: 'the request names no Response Topic (MQTT 3.1.1: no replyTo)', action: 'name one, such as replies/me' },
+  forbidden_response_topic: { meaning: 'the Response Topic is one that parkmq or its devices write', action: 'use a topic under replies/' },
+  // Sensor messages.
+  bad_message: { meaning: 'the payload is none of the four sensor forms', action: 'see the message for the field' },
+  bad_topic: { meaning: 'the topic has no valid lot id or method', action: 'ids match [A-Za-z0-9][A-Za-z0-9._-]{0,63}' },
+  unknown_bay: { meaning: 'the lot lists its bays and this one is not among them', action: 'add the bay with `lot.set`, or correct the id' },
+  too_large: { meaning: 'the payload is larger than its limit', action: 'send less at once' },
+  not_allowed: { meaning: 'this client may not publish on this topic', action: 'publish on a topic of your role' }
+} as const satisfies Record<string, { meaning: string, action: string }>
+
+/** A stable error code. */
+export type ErrorCode = keyof typeof ERRORS
+
+/** A refusal as a value: what an error reply carries. */
+export interface Refusal {
+  readonly code: ErrorCode
+  /** One sentence that names the value and the fix. */
+  readonly message: string
+}
+
+/**
+ * The ledger could not be read or written (disk full, read-only, I/O error, busy, database away). Nothing of the batch
+ * was committed. It is never a refusal: the batch is held and tried again (docs/decisions/003).
+ */
+export class UnavailableError extends Error {
+  readonly code = 'unavailable'
+  constructor (message: string, options: { cause: unknown }) {
+    super(message, options)
+    this.name = 'UnavailableError'
+  }
+}
+
+/** A fault that the person who started the program can mend: wrong setting, folder in use, newer file. */
+export class OperatorError extends Error {
+  readonly code: string
+  constructor (code: string, message: string, options?: { cause: unknown }) {
+    super(message, options)
+    this.name = 'OperatorError'
+    this.code = code
+  }
+}
+
+/** The text of anything that was thrown, for a log line or a message. */
+export function messageOf (error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}

@@ -1,0 +1,151 @@
+// The intake of a consumer: collects what arrives while the last batch commits, hands it over as one batch, holds it
+// while the ledger is unavailable, and finds the poison message in a batch that fails. Both Buses are made of it.
+// It never settles a delivery twice and never reorders.
+import type { Clock } from './clock.js'
+import { messageOf, UnavailableError } from './errors.js'
+import type { Consumer, Delivery, Outcome } from './bus.js'
+import type { Log } from './log.js'
+import type { Metrics } from './metrics.js'
+
+const DEFAULT_HOLD_MS = 5_000
+const DEFAULT_MAX_BATCH = 1_000
+const RETRY_EVERY_MS = 100
+/** How long `abandon` may take before the connections are closed anyway. */
+const ABANDON_WITHIN_MS = 1_000
+
+/** What a Bus does with a delivery: acknowledge it by its outcome, or close the sender's connection unacknowledged. */
+export type Settlement = Outcome | { readonly type: 'unavailable' }
+
+const UNAVAILABLE: Settlement = { type: 'unavailable' }
+
+export interface IntakeParts<Ticket> {
+  readonly consumer: Consumer
+  readonly filter: string
+  readonly clock: Clock
+  readonly log: Log
+  readonly metrics: Metrics
+  /** Carries out the settlements of one batch; the arrays have the same length. Must not throw. */
+  readonly settle: (tickets: readonly Ticket[], settlements: readonly Settlement[]) => void
+}
+
+/** `Ticket` is what the Bus needs to acknowledge a delivery. */
+export class Intake<Ticket> {
+  readonly #parts: IntakeParts<Ticket>
+  readonly #maxBatch: number
+  readonly #holdMs: number
+  #deliveries: Delivery[] = []
+  #tickets: Ticket[] = []
+  #running = false
+  #stopped = false
+  #idle: (() => void)[] = []
+  /** Taken back when the intake stops, so that a held batch does not delay the stop. */
+  #wake: (() => void) | null = null
+
+  constructor (parts: IntakeParts<Ticket>) {
+    this.#parts = parts
+    this.#maxBatch = parts.consumer.maxBatch ?? DEFAULT_MAX_BATCH
+    this.#holdMs = parts.consumer.holdMs ?? DEFAULT_HOLD_MS
+  }
+
+  /** Deliveries that wait for their batch. */
+  get waiting (): number { return this.#deliveries.length }
+
+  push (delivery: Delivery, ticket: Ticket): void {
+    if (this.#stopped) {
+      this.#parts.settle([ticket], [UNAVAILABLE])
+      return
+    }
+    this.#deliveries.push(delivery)
+    this.#tickets.push(ticket)
+    if (!this.#running) {
+      this.#running = true
+      // One turn of the event loop later, so that all packets of the same read make one batch.
+      setImmediate(() => { void this.#run() })
+    }
+  }
+
+  /** Finishes what has arrived, then closes the connections of whatever arrives later. */
+  async stop (): Promise<void> {
+    this.#stopped = true
+    this.#wake?.()
+    if (this.#running) await new Promise<void>(resolve => this.#idle.push(resolve))
+  }
+
+  async #run (): Promise<void> {
+    while (this.#deliveries.length > 0) {
+      const whole = this.#deliveries.length <= this.#maxBatch
+      const deliveries = whole ? this.#deliveries : this.#deliveries.splice(0, this.#maxBatch)
+      const tickets = whole ? this.#tickets : this.#tickets.splice(0, this.#maxBatch)
+      if (whole) {
+        this.#deliveries = []
+        this.#tickets = []
+      }
+      this.#parts.settle(tickets, await this.#handle(deliveries))
+      // The event loop must turn once a batch: sockets are read, and the SQLite driver frees its statements.
+      await new Promise(resolve => setImmediate(resolve))
+    }
+    this.#running = false
+    for (const resolve of this.#idle.splice(0)) resolve()
+  }
+
+  async #handle (batch: readonly Delivery[]): Promise<readonly Settlement[]> {
+    const { consumer, clock, log, filter, metrics } = this.#parts
+    const heldSinceMs = clock.nowMs()
+    let told = false
+    for (;;) {
+      try {
+        const outcomes = await consumer.handle(batch)
+        if (outcomes.length !== batch.length) throw new Error(`consumer of ${filter} returned ${outcomes.length} outcomes for ${batch.length} deliveries`)
+        if (told) log.info({ filter, messages: batch.length }, 'the ledger is available again')
+        return outcomes
+      } catch (error) {
+        if (!(error instanceof UnavailableError)) return await this.#handleSingly(batch, error)
+        if (!told) {
+          told = true
+          log.error({ filter, messages: batch.length, err: error }, `the ledger is unavailable, messages are held unacknowledged for at most ${this.#holdMs} ms`)
+        }
+        if (this.#stopped || clock.nowMs() - heldSinceMs >= this.#holdMs) return await this.#abandon(batch)
+        metrics.held.inc({ filter }, batch.length)
+        await this.#pause()
+      }
+    }
+  }
+
+  /** A batch failed for another reason than I/O: one message must not take the others with it. */
+  async #handleSingly (batch: readonly Delivery[], error: unknown): Promise<readonly Settlement[]> {
+    if (batch.length > 1) {
+      const settlements: Settlement[] = []
+      for (const delivery of batch) settlements.push(...await this.#handle([delivery]))
+      return settlements
+    }
+    const [delivery] = batch
+    this.#parts.metrics.poison.inc({ filter: this.#parts.filter })
+    this.#parts.log.error({ err: error, topic: delivery?.topic, clientId: delivery?.clientId }, 'a message could not be handled; it is acknowledged and dropped')
+    return [{ type: 'refused', refusal: { code: 'internal', message: `the message could not be handled: ${messageOf(error)}` } }]
+  }
+
+  async #abandon (batch: readonly Delivery[]): Promise<readonly Settlement[]> {
+    const { consumer, clock, log, filter, metrics } = this.#parts
+    metrics.abandoned.inc({ filter }, batch.length)
+    log.error({ filter, messages: batch.length }, 'the ledger stays unavailable: connections are closed without acknowledgement, so that clients send again')
+    if (consumer.abandon) {
+      let timer
+      const late = new Promise<void>(resolve => { timer = clock.after(ABANDON_WITHIN_MS, resolve) })
+      const told = consumer.abandon(batch).catch((err: unknown) => log.error({ err, filter }, 'telling the requesters failed'))
+      await Promise.race([told, late])
+      ;(timer as { cancel (): void } | undefined)?.cancel()
+    }
+    return batch.map(() => UNAVAILABLE)
+  }
+
+  async #pause (): Promise<void> {
+    await new Promise<void>(resolve => {
+      const timer = this.#parts.clock.after(RETRY_EVERY_MS, resolve)
+      this.#wake = () => {
+        timer.cancel()
+        resolve()
+      }
+    })
+    this.#wake = null
+  }
+}

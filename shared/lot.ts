@@ -1,0 +1,64 @@
+// The lot: the row of the ledger that occupancy and reservation meet on, and the arithmetic that both must agree on.
+// Pure: no time, no I/O. The rules are those of docs/guarantees.md.
+
+/** A name that may stand in a topic: `[A-Za-z0-9][A-Za-z0-9._-]{0,63}`. Made only by the schemas of `schemas.ts`. */
+export type Id = string & { readonly __brand: 'Id' }
+
+/** Who counts the cars of a lot: its sensors, or the `arrive` and `depart` requests (a lot without sensors). */
+export type Counting = 'sensors' | 'requests'
+
+/** How far a lot's count can be trusted. */
+export type Quality = 'live' | 'stale' | 'suspect' | 'unknown'
+
+export type BayState = 'free' | 'taken' | 'unknown'
+
+/** One lot as the ledger holds it. All times are milliseconds since 1970 by the ledger's clock. */
+export interface Lot {
+  readonly id: Id
+  readonly name: string
+  /** Places in all. */
+  readonly capacity: number
+  /** Places that are never given to newcomers. */
+  readonly buffer: number
+  /** Cars in the lot by its sensors. Never clamped: it may be negative or above the capacity. */
+  readonly counted: number
+  /** Places kept for reservations whose window covers now and whose car has not come. */
+  readonly held: number
+  /** Reservations whose driver said `arrive` and whose car no sensor has counted yet; they are among `held`. */
+  readonly arriving: number
+  readonly open: boolean
+  readonly counting: Counting
+  /** Whether the lot's listed bays are all its places, so that bays alone give the count. */
+  readonly baysCover: boolean
+  /** Whether a message is known to be missing since the last recount. */
+  readonly suspect: boolean
+  /** When a sensor of this lot was last heard; null when none was since the lot was made. */
+  readonly heardAtMs: number | null
+  /** The quality as last published. */
+  readonly quality: Quality
+  /** Grows by one with every committed change. */
+  readonly version: number
+  readonly changedAtMs: number
+  /** When the next reservation of this lot is due for a transition by time; null when none is. */
+  readonly dueAtMs: number | null
+}
+
+/** Places taken by cars: the count clamped to 0..capacity. Only what is published is clamped, never the count itself. */
+export function occupiedPlaces (lot: Pick<Lot, 'capacity' | 'counted'>): number {
+  return Math.min(Math.max(lot.counted, 0), lot.capacity)
+}
+
+/** Places that a newcomer may take now; 0 for a closed lot. */
+export function freePlaces (lot: Pick<Lot, 'capacity' | 'buffer' | 'counted' | 'held' | 'open'>): number {
+  return lot.open ? Math.max(0, lot.capacity - lot.buffer - occupiedPlaces(lot) - lot.held) : 0
+}
+
+/**
+ * The quality of a lot's count at `nowMs`. The first that holds: never heard is `unknown`, no word for `staleAfterMs`
+ * is `stale`, a known loss since the last recount is `suspect`, otherwise `live`.
+ */
+export function qualityAt (lot: Pick<Lot, 'heardAtMs' | 'suspect'>, nowMs: number, staleAfterMs: number): Quality {
+  if (lot.heardAtMs === null) return 'unknown'
+  if (nowMs - lot.heardAtMs >= staleAfterMs) return 'stale'
+  return lot.suspect ? 'suspect' : 'live'
+}

@@ -1,0 +1,158 @@
+// The shape of every message on the wire (docs/topics.md), each schema and its type under one name. Messages drop keys
+// they do not know, so that an old service survives a new field. Limits stand here, each with its name and unit.
+import { z } from 'zod'
+import type { Id as IdType } from './lot.js'
+import { ID_PATTERN, mayReceiveReplies } from './topics.js'
+
+/** Cars: the most that one delta may say. */
+export const MAX_DELTA_CARS = 100_000
+/** Places: the most that one lot may have. */
+export const MAX_CAPACITY = 1_000_000
+/** Bays: the most that one lot may have and one message may name. */
+export const MAX_BAYS = 5_000
+/** Bytes: the largest payload of a sensor message or a request. */
+export const MAX_BODY_BYTES = 128 * 1024
+/** Seconds: the longest hold that `reserve` gives. */
+export const MAX_HOLD_SECONDS = 3_600
+
+export const Id = z.string().regex(ID_PATTERN, { error: 'must match [A-Za-z0-9][A-Za-z0-9._-]{0,63}' }).transform(id => id as IdType)
+/** A number plate as the driver or the camera wrote it: letters, digits, blanks and hyphens. */
+export const Plate = z.string().trim().min(1).max(16).regex(/^[\p{L}\p{N}][\p{L}\p{N} .-]*$/u, { error: 'must be 1 to 16 letters, digits, blanks or hyphens' })
+/** ISO 8601 with an offset or Z. Recorded, never used to order. */
+export const Timestamp = z.iso.datetime({ offset: true })
+export const BayState = z.enum(['free', 'taken', 'unknown'])
+export const Quality = z.enum(['live', 'stale', 'suspect', 'unknown'])
+export const ReservationStatus = z.enum(['held', 'arriving', 'arrived', 'departed', 'cancelled', 'expired'])
+
+// What a sensor may say on lots/{lot}/sensor, besides the bare delta.
+
+const fromSensor = {
+  sensor: Id,
+  /** The sensor's boot number: it grows with every restart. */
+  epoch: z.int().min(0),
+  /** The message's number within the epoch, counted from 1. */
+  seq: z.int().min(0),
+  at: Timestamp.optional()
+}
+const Delta = z.int().min(-MAX_DELTA_CARS).max(MAX_DELTA_CARS)
+
+export const SensorDelta = z.object({ ...fromSensor, delta: Delta, plate: Plate.optional() })
+export type SensorDelta = z.infer<typeof SensorDelta>
+
+export const SensorRecount = z.object({ ...fromSensor, occupied: z.int().min(-MAX_CAPACITY).max(MAX_CAPACITY) })
+export type SensorRecount = z.infer<typeof SensorRecount>
+
+export const SensorBays = z.object({
+  ...fromSensor,
+  bays: z.record(Id, BayState).refine(bays => Object.keys(bays).length <= MAX_BAYS, { error: `names more than ${MAX_BAYS} bays` })
+})
+export type SensorBays = z.infer<typeof SensorBays>
+
+export const BareDelta = Delta
+
+// What the services publish.
+
+/** `lots/{lot}/state`, retained. */
+export const LotState = z.object({
+  lot: Id, name: z.string(), capacity: z.int(), occupied: z.int(), held: z.int(), free: z.int(),
+  open: z.boolean(), quality: Quality, version: z.int(), at: Timestamp
+})
+export type LotState = z.infer<typeof LotState>
+
+/** `lots/{lot}/events`: one line of the audit that concerns the public. Ids grow; at least once. */
+export const LotEvent = z.object({
+  id: z.int(), type: z.string(), lot: Id, at: Timestamp, reservation: z.string().optional(), sensor: Id.optional(),
+  why: z.string().optional(), before: z.unknown().optional(), after: z.unknown().optional()
+})
+export type LotEvent = z.infer<typeof LotEvent>
+
+// Requests: the body of requests/{method}.
+
+/** Made by the caller and kept over its retries: 16 to 64 characters. */
+export const RequestId = z.string().regex(/^[A-Za-z0-9_-]{16,64}$/, { error: 'must be 16 to 64 letters, digits, _ or -' })
+
+/** What every body may carry besides its method's own fields. `replyTo` and `correlation` are for MQTT 3.1.1. */
+export const Envelope = z.object({
+  requestId: RequestId.optional(),
+  replyTo: z.string().refine(mayReceiveReplies, { error: 'must be a topic under replies/, without wildcards' }).optional(),
+  correlation: z.string().max(256).optional()
+})
+
+const LotSettings = {
+  name: z.string().trim().min(1).max(100),
+  capacity: z.int().min(0).max(MAX_CAPACITY),
+  /** Places never given to newcomers. */
+  buffer: z.int().min(0).max(MAX_CAPACITY),
+  counting: z.enum(['sensors', 'requests']),
+  bays: z.array(Id).max(MAX_BAYS).refine(bays => new Set(bays).size === bays.length, { error: 'names a bay twice' }),
+  /** Whether `bays` are all the places of the lot, so that they alone give its count. */
+  baysCover: z.boolean()
+}
+
+/** A lot as an operator or the config file makes it. */
+export const NewLot = z.object({
+  lot: Id,
+  name: LotSettings.name.optional(),
+  capacity: LotSettings.capacity,
+  occupied: z.int().min(0).max(MAX_CAPACITY).default(0),
+  buffer: LotSettings.buffer.default(0),
+  counting: LotSettings.counting.default('sensors'),
+  bays: LotSettings.bays.default([]),
+  baysCover: LotSettings.baysCover.default(false),
+  open: z.boolean().default(true)
+}).refine(lot => !lot.baysCover || lot.bays.length > 0, { path: ['bays'], error: 'baysCover needs the list of bays' })
+  .refine(lot => lot.buffer <= lot.capacity, { path: ['buffer'], error: 'must not be above the capacity' })
+export type NewLot = z.infer<typeof NewLot>
+
+const byReservation = z.object({ reservation: z.string().max(64), secret: z.string().max(128).optional() })
+const byLotAndPlate = z.object({ lot: Id, plate: Plate, secret: z.string().max(128).optional() })
+const Which = z.union([byReservation, byLotAndPlate], { error: 'needs {reservation} or {lot, plate}' })
+export type Which = z.infer<typeof Which>
+
+/** The methods of the reservation service and their bodies. */
+export const REQUESTS = {
+  lots: z.object({ lot: Id.optional() }),
+  availability: z.object({ lot: Id.optional() }),
+  reserve: z.object({ lot: Id, plate: Plate, holdSeconds: z.int().min(1).max(MAX_HOLD_SECONDS).optional() }),
+  cancel: Which,
+  arrive: Which,
+  depart: Which,
+  get: byReservation,
+  list: z.object({ lot: Id.optional(), plate: Plate.optional(), status: ReservationStatus.optional(), limit: z.int().min(1).max(1_000).default(100) }),
+  'lot.add': NewLot,
+  'lot.set': z.object({
+    lot: Id, name: LotSettings.name.optional(), capacity: LotSettings.capacity.optional(), buffer: LotSettings.buffer.optional(),
+    counting: LotSettings.counting.optional(), bays: LotSettings.bays.optional(), baysCover: LotSettings.baysCover.optional()
+  }),
+  'lot.open': z.object({ lot: Id }),
+  'lot.close': z.object({ lot: Id }),
+  'lot.remove': z.object({ lot: Id }),
+  recount: z.object({ lot: Id, occupied: z.int().min(0).max(MAX_CAPACITY) }),
+  ping: z.object({}),
+  info: z.object({}),
+  stats: z.object({})
+} as const
+
+export type Method = keyof typeof REQUESTS
+export type RequestBody<M extends Method> = z.infer<(typeof REQUESTS)[M]>
+
+/** Methods that change nothing: a repeat is answered afresh. */
+export const READ_ONLY: ReadonlySet<Method> = new Set<Method>(['lots', 'availability', 'get', 'list', 'ping', 'info', 'stats'])
+
+export function isMethod (name: string): name is Method {
+  return Object.hasOwn(REQUESTS, name)
+}
+
+/** The reply to any request. */
+export const Reply = z.union([
+  z.object({ ok: z.literal(true), result: z.unknown() }),
+  z.object({ ok: z.literal(false), error: z.object({ code: z.string(), message: z.string() }) })
+])
+export type Reply = z.infer<typeof Reply>
+
+/** One line that names the first wrong field, for an error message: `delta: expected number`. */
+export function firstIssue (error: z.ZodError): string {
+  const issue = error.issues[0]
+  if (!issue) return 'not valid'
+  return issue.path.length > 0 ? `${issue.path.map(String).join('.')}: ${issue.message}` : issue.message
+}

@@ -1,0 +1,54 @@
+// The topics of parkmq: how they are built and read. Nothing else in the project writes a topic by hand.
+import type { Id } from './lot.js'
+
+export const SENSOR_FILTER = 'lots/+/sensor'
+export const REQUEST_FILTER = 'requests/+'
+
+export const topics = {
+  sensor: (lot: Id): string => `lots/${lot}/sensor`,
+  free: (lot: Id): string => `lots/${lot}/free`,
+  state: (lot: Id): string => `lots/${lot}/state`,
+  bay: (lot: Id, bay: Id): string => `lots/${lot}/bays/${bay}`,
+  events: (lot: Id): string => `lots/${lot}/events`,
+  request: (method: string): string => `requests/${method}`,
+  serviceStatus: (service: string, node: string): string => `services/${service}/${node}/status`
+}
+
+/** The pattern of an id in a topic. */
+export const ID_PATTERN = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/
+
+/** The lot of `lots/{lot}/sensor`, or null when the topic is another or the id is not one. */
+export function lotOfSensorTopic (topic: string): Id | null {
+  return middle(topic, 'lots/', '/sensor')
+}
+
+/** The lot of `lots/{lot}/{what}`, or null. */
+export function lotOfTopic (topic: string, what: 'free' | 'state' | 'events'): Id | null {
+  return middle(topic, 'lots/', `/${what}`)
+}
+
+/** The method of `requests/{method}`, or null. */
+export function methodOfRequestTopic (topic: string): string | null {
+  return middle(topic, 'requests/', '')
+}
+
+function middle (topic: string, before: string, after: string): Id | null {
+  if (!topic.startsWith(before) || !topic.endsWith(after)) return null
+  const id = topic.slice(before.length, topic.length - after.length)
+  return ID_PATTERN.test(id) ? id as Id : null
+}
+
+/** Topics that only the services and the broker write: a client's PUBLISH there would be a forged truth. */
+const SERVICES_OWN = /^(?:\$|services\/|cluster\/|lots\/[^/]*\/(?:free|state|events|bays)(?:\/|$))/
+
+/** Whether only parkmq itself may publish on this topic. */
+export function isServicesOwn (topic: string): boolean {
+  return SERVICES_OWN.test(topic)
+}
+
+const NOT_FOR_REPLIES = /^(?:lots|requests|services|cameras|sensors|cluster)(?:\/|$)|^\$|[+#\0]/
+
+/** Whether a reply may be sent to this topic: otherwise a requester could make the service forge a count. */
+export function mayReceiveReplies (topic: string): boolean {
+  return topic.length > 0 && topic.length <= 512 && !NOT_FOR_REPLIES.test(topic)
+}

@@ -12,12 +12,15 @@ export const MAX_CAPACITY = 1_000_000
 export const MAX_BAYS = 5_000
 /** Bytes: the largest payload of a sensor message or a request. */
 export const MAX_BODY_BYTES = 128 * 1024
+/** Lots or reservations in one reply; the next page starts after the last. */
+export const MAX_LISTED = 1_000
 /** Seconds: the longest hold that `reserve` gives. */
 export const MAX_HOLD_SECONDS = 3_600
 
 export const Id = z.string().regex(ID_PATTERN, { error: 'must match [A-Za-z0-9][A-Za-z0-9._-]{0,63}' }).transform(id => id as IdType)
-/** A number plate as the driver or the camera wrote it: letters, digits, blanks and hyphens. */
+/** A number plate as a driver or a camera writes it; kept in capitals without separators, so that `abc-123` is `ABC 123`. */
 export const Plate = z.string().trim().min(1).max(16).regex(/^[\p{L}\p{N}][\p{L}\p{N} .-]*$/u, { error: 'must be 1 to 16 letters, digits, blanks or hyphens' })
+  .transform(plate => plate.toUpperCase().replace(/[ .-]/g, ''))
 /** ISO 8601 with an offset or Z. Recorded, never used to order. */
 export const Timestamp = z.iso.datetime({ offset: true })
 export const BayState = z.enum(['free', 'taken', 'unknown'])
@@ -77,6 +80,7 @@ export const Envelope = z.object({
   replyTo: z.string().refine(mayReceiveReplies, { error: 'must be a topic under replies/, without wildcards' }).optional(),
   correlation: z.string().max(256).optional()
 })
+export type Envelope = z.infer<typeof Envelope>
 
 const LotSettings = {
   name: z.string().trim().min(1).max(100),
@@ -94,7 +98,8 @@ export const NewLot = z.object({
   lot: Id,
   name: LotSettings.name.optional(),
   capacity: LotSettings.capacity,
-  occupied: z.int().min(0).max(MAX_CAPACITY).default(0),
+  /** Cars in it now; by default none, or all bays until they are heard where bays give the count. */
+  occupied: z.int().min(0).max(MAX_CAPACITY).optional(),
   buffer: LotSettings.buffer.default(0),
   counting: LotSettings.counting.default('sensors'),
   bays: LotSettings.bays.default([]),
@@ -111,14 +116,15 @@ export type Which = z.infer<typeof Which>
 
 /** The methods of the reservation service and their bodies. */
 export const REQUESTS = {
-  lots: z.object({ lot: Id.optional() }),
-  availability: z.object({ lot: Id.optional() }),
+  /** At most `limit` lots, by id, after the id `after`; or one. */
+  lots: z.object({ lot: Id.optional(), after: Id.optional(), limit: z.int().min(1).max(MAX_LISTED).default(MAX_LISTED) }),
+  availability: z.object({ lot: Id.optional(), after: Id.optional(), limit: z.int().min(1).max(MAX_LISTED).default(MAX_LISTED) }),
   reserve: z.object({ lot: Id, plate: Plate, holdSeconds: z.int().min(1).max(MAX_HOLD_SECONDS).optional() }),
   cancel: Which,
   arrive: Which,
   depart: Which,
   get: byReservation,
-  list: z.object({ lot: Id.optional(), plate: Plate.optional(), status: ReservationStatus.optional(), limit: z.int().min(1).max(1_000).default(100) }),
+  list: z.object({ lot: Id.optional(), plate: Plate.optional(), status: ReservationStatus.optional(), after: z.string().max(64).optional(), limit: z.int().min(1).max(MAX_LISTED).default(100) }),
   'lot.add': NewLot,
   'lot.set': z.object({
     lot: Id, name: LotSettings.name.optional(), capacity: LotSettings.capacity.optional(), buffer: LotSettings.buffer.optional(),

@@ -1,0 +1,104 @@
+// Publishes the audit's lines on `lots/{lot}/events` in their order, at least once, across restarts: the cursor moves
+// only after the broker has a line, and is stored now and then, since a repeat is allowed and a commit is not free.
+import type { Bus } from '../../shared/bus.js'
+import type { Clock, Timer } from '../../shared/clock.js'
+import type { Log } from '../../shared/log.js'
+import type { Metrics } from '../../shared/metrics.js'
+import { topics } from '../../shared/topics.js'
+import { cursorOf, eventsAfter, moveCursor } from '../../storage/audit.js'
+import type { Ledger } from '../../storage/ledger.js'
+
+const CURSOR = 'events'
+const EVENTS_AT_ONCE = 200
+const STORE_EVERY_MS = 1_000
+const RETRY_MS = 250
+
+export interface OutboxParts {
+  readonly bus: Bus
+  readonly ledger: Ledger
+  readonly clock: Clock
+  readonly log: Log
+  readonly metrics: Metrics
+}
+
+const EVENT = { qos: 1, retain: false, properties: { contentType: 'application/json', payloadFormatIndicator: 1 } } as const
+
+export class Outbox {
+  readonly #parts: OutboxParts
+  readonly #unlisten: () => void
+  #position = 0
+  #stored = 0
+  #news = false
+  #running: Promise<void> | null = null
+  #stopped = false
+  #timer: Timer | null = null
+
+  private constructor (parts: OutboxParts) {
+    this.#parts = parts
+    this.#unlisten = parts.ledger.feed.listen(() => this.#wake())
+  }
+
+  /** Starts where the last run stopped; what was not told then is told now. */
+  static async start (parts: OutboxParts): Promise<Outbox> {
+    const outbox = new Outbox(parts)
+    const position = await parts.ledger.read(async database => await cursorOf(database, CURSOR))
+    outbox.#position = outbox.#stored = position ?? 0
+    if (position === null) await outbox.#store(true)
+    outbox.#wake()
+    return outbox
+  }
+
+  /** Publishes what is there, stores the cursor and ends. */
+  async stop (): Promise<void> {
+    this.#unlisten()
+    this.#stopped = true
+    this.#timer?.cancel()
+    await this.#running
+    await this.#store()
+  }
+
+  #wake (): void {
+    this.#news = true
+    if (this.#running || this.#stopped) return
+    this.#running = this.#loop().finally(() => { this.#running = null })
+  }
+
+  async #loop (): Promise<void> {
+    while (this.#news) {
+      this.#news = false
+      try {
+        await this.#drain()
+      } catch (err) {
+        this.#parts.metrics.publishFailures.inc({ kind: 'event' })
+        this.#parts.log.error({ err }, 'events could not be published; trying again')
+        if (this.#stopped) return
+        await new Promise<void>(resolve => { this.#parts.clock.after(RETRY_MS, resolve) })
+        this.#news = true
+      }
+    }
+    this.#timer ??= this.#parts.clock.after(STORE_EVERY_MS, () => {
+      this.#timer = null
+      this.#store().catch((err: unknown) => this.#parts.log.warn({ err }, 'the place in the events could not be stored; some may be told again after a restart'))
+    })
+  }
+
+  async #drain (): Promise<void> {
+    const { bus, ledger, metrics } = this.#parts
+    for (;;) {
+      const events = await ledger.read(async database => await eventsAfter(database, this.#position, EVENTS_AT_ONCE))
+      const last = events.at(-1)
+      if (!last) return
+      await Promise.all(events.map(event => bus.publish(topics.events(event.lot), JSON.stringify(event), EVENT)))
+      metrics.published.inc({ kind: 'event' }, events.length)
+      this.#position = last.id
+      await new Promise(resolve => setImmediate(resolve))
+    }
+  }
+
+  async #store (force = false): Promise<void> {
+    const position = this.#position
+    if (position === this.#stored && !force) return
+    await this.#parts.ledger.transact('events', async tx => await moveCursor(tx.database, CURSOR, position))
+    this.#stored = position
+  }
+}

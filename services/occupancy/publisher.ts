@@ -1,0 +1,160 @@
+// Publishes the retained truth of every lot: `free`, `state` and `bays/+`, always from what is committed, the newest
+// version of each lot, several changes of one lot as one publish. It is the only publisher of these topics.
+import type { Bus } from '../../shared/bus.js'
+import type { Clock } from '../../shared/clock.js'
+import { freePlaces, occupiedPlaces, type BayState, type Id, type Lot } from '../../shared/lot.js'
+import type { Log } from '../../shared/log.js'
+import type { Metrics } from '../../shared/metrics.js'
+import type { LotState } from '../../shared/schemas.js'
+import { topics } from '../../shared/topics.js'
+import type { Ledger } from '../../storage/ledger.js'
+import { baysOf } from './store.js'
+
+/** Lots read and published before the event loop turns. */
+const LOTS_AT_ONCE = 500
+const RETRY_MS = 250
+
+export interface PublisherParts {
+  readonly bus: Bus
+  readonly ledger: Ledger
+  readonly clock: Clock
+  readonly log: Log
+  readonly metrics: Metrics
+}
+
+/** What was last published of a lot. */
+interface Published {
+  readonly version: number
+  readonly free: number
+  readonly bays: ReadonlyMap<Id, BayState>
+}
+
+const RETAINED = { qos: 1, retain: true } as const
+const RETAINED_JSON = { ...RETAINED, properties: { contentType: 'application/json', payloadFormatIndicator: 1 } } as const
+
+export class Publisher {
+  readonly #parts: PublisherParts
+  readonly #published = new Map<Id, Published>()
+  #dirty = new Set<Id>()
+  #running: Promise<void> | null = null
+  #stopped = false
+  readonly #unlisten: () => void
+
+  constructor (parts: PublisherParts) {
+    this.#parts = parts
+    this.#unlisten = parts.ledger.feed.listen(lots => {
+      for (const lot of lots) this.#dirty.add(lot)
+      this.#wake()
+    })
+  }
+
+  /** Publishes every lot of the ledger. Resolves when the broker has all of it. */
+  async publishAll (): Promise<void> {
+    for (const lot of await this.#parts.ledger.allLots()) this.#dirty.add(lot.id)
+    await this.#drain()
+  }
+
+  /** Resolves when everything known by now is published. */
+  async stop (): Promise<void> {
+    this.#unlisten()
+    this.#stopped = true
+    await this.#running
+  }
+
+  #wake (): void {
+    if (this.#running || this.#stopped) return
+    this.#running = this.#loop().finally(() => {
+      this.#running = null
+      if (this.#dirty.size > 0) this.#wake()
+    })
+  }
+
+  async #loop (): Promise<void> {
+    while (this.#dirty.size > 0) {
+      try {
+        await this.#drain()
+      } catch (err) {
+        this.#parts.metrics.publishFailures.inc({ kind: 'lot' })
+        this.#parts.log.error({ err, lots: this.#dirty.size }, 'lots could not be published; trying again')
+        if (this.#stopped) return
+        await new Promise<void>(resolve => { this.#parts.clock.after(RETRY_MS, resolve) })
+      }
+    }
+  }
+
+  /** Publishes what is dirty now. On an error, what was not published stays dirty. */
+  async #drain (): Promise<void> {
+    while (this.#dirty.size > 0) {
+      const ids = [...this.#dirty].slice(0, LOTS_AT_ONCE)
+      for (const id of ids) this.#dirty.delete(id)
+      try {
+        await this.#publish(ids)
+      } catch (error) {
+        for (const id of ids) this.#dirty.add(id)
+        throw error
+      }
+      await new Promise(resolve => setImmediate(resolve))
+    }
+  }
+
+  async #publish (ids: readonly Id[]): Promise<void> {
+    const { ledger } = this.#parts
+    const lots = new Map((await ledger.lots(ids)).map(lot => [lot.id, lot]))
+    const bays = await ledger.read(database => baysOf(database, ids))
+    const sent: Promise<void>[] = []
+    for (const id of ids) {
+      const lot = lots.get(id)
+      const states = new Map([...bays.get(id)?.values() ?? []].map(bay => [bay.bay, bay.state]))
+      if (lot) this.#publishLot(lot, states, sent)
+      else this.#clear(id, sent)
+    }
+    await Promise.all(sent)
+  }
+
+  #publishLot (lot: Lot, bays: ReadonlyMap<Id, BayState>, sent: Promise<void>[]): void {
+    const { bus, metrics } = this.#parts
+    const before = this.#published.get(lot.id)
+    if (before && before.version === lot.version) return
+    const free = freePlaces(lot)
+    let messages = 1
+    if (before?.free !== free) {
+      sent.push(bus.publish(topics.free(lot.id), String(free), RETAINED))
+      messages++
+    }
+    sent.push(bus.publish(topics.state(lot.id), JSON.stringify(stateOf(lot)), RETAINED_JSON))
+    for (const [bay, state] of bays) {
+      if (before?.bays.get(bay) === state) continue
+      sent.push(bus.publish(topics.bay(lot.id, bay), state, RETAINED))
+      messages++
+    }
+    for (const bay of before?.bays.keys() ?? []) if (!bays.has(bay)) sent.push(bus.publish(topics.bay(lot.id, bay), '', RETAINED))
+    metrics.published.inc({ kind: 'lot' }, messages)
+    this.#published.set(lot.id, { version: lot.version, free, bays })
+  }
+
+  /** An empty retained message takes a topic away: the lot is gone. */
+  #clear (id: Id, sent: Promise<void>[]): void {
+    const { bus } = this.#parts
+    const before = this.#published.get(id)
+    if (!before) return
+    sent.push(bus.publish(topics.free(id), '', RETAINED), bus.publish(topics.state(id), '', RETAINED))
+    for (const bay of before.bays.keys()) sent.push(bus.publish(topics.bay(id, bay), '', RETAINED))
+    this.#published.delete(id)
+  }
+}
+
+/** The payload of `lots/{lot}/state`. */
+export function stateOf (lot: Lot): LotState {
+  return {
+    lot: lot.id,
+    name: lot.name,
+    capacity: lot.capacity,
+    occupied: occupiedPlaces(lot),
+    held: lot.held,
+    free: freePlaces(lot),
+    open: lot.open,
+    quality: lot.quality,
+    version: lot.version,
+    at: new Date(lot.changedAtMs).toISOString()
+  }
+}

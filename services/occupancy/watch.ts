@@ -1,0 +1,82 @@
+// What time does to occupancy without any message: missing messages become a gap, silence makes a lot stale, and what
+// has outlived its use is forgotten in small steps.
+import type { Clock } from '../../shared/clock.js'
+import type { Config } from '../../shared/config.js'
+import { every, type Repeating } from '../../shared/every.js'
+import type { Log } from '../../shared/log.js'
+import type { Metrics } from '../../shared/metrics.js'
+import { pruneAudit } from '../../storage/audit.js'
+import type { Ledger } from '../../storage/ledger.js'
+import { tellGap } from './sequence.js'
+import { pruneSensors, saveSensors, sensorsWithGap, silentLots } from './store.js'
+
+const AT_ONCE = 500
+const PRUNE_EVERY_MS = 60_000
+
+export interface WatchParts {
+  readonly ledger: Ledger
+  readonly clock: Clock
+  readonly log: Log
+  readonly metrics: Metrics
+  readonly times: Config['times']
+}
+
+/** Looks often enough that a gap or a stale lot is told within a tenth of its time, at most `mostMs` late. */
+function lookEveryMs (timeMs: number, mostMs: number): number {
+  return Math.min(Math.max(Math.round(timeMs / 10), 50), mostMs)
+}
+
+export function startWatch (parts: WatchParts): Repeating {
+  const { clock, log, times } = parts
+  const tasks = [
+    every(lookEveryMs(times.gapGraceMs, 1_000), 'gaps', clock, log, async () => await untilFew(() => tellGaps(parts))),
+    every(lookEveryMs(times.staleAfterMs, 10_000), 'silence', clock, log, async () => await untilFew(() => tellSilence(parts))),
+    every(PRUNE_EVERY_MS, 'forgetting', clock, log, async () => await untilFew(() => prune(parts)))
+  ]
+  return { stop: async () => { await Promise.all(tasks.map(task => task.stop())) } }
+}
+
+async function untilFew (step: () => Promise<number>): Promise<void> {
+  while (await step() >= AT_ONCE) await new Promise(resolve => setImmediate(resolve))
+}
+
+async function tellGaps ({ ledger, clock, metrics }: WatchParts): Promise<number> {
+  const due = await ledger.read(async database => await sensorsWithGap(database, clock.nowMs(), AT_ONCE))
+  if (due.length === 0) return 0
+  return await ledger.transact('occupancy', async tx => {
+    // Read again inside: a late message may have closed the gap meanwhile.
+    const sensors = await sensorsWithGap(tx.database, tx.nowMs, AT_ONCE)
+    await tx.load(sensors.map(sensor => sensor.lot))
+    for (const { lot: id, sensor, seen } of sensors) {
+      const { told } = tellGap(seen)
+      const lot = tx.lot(id)
+      if (told === 0 || !lot) continue
+      metrics.sensorGaps.inc(told)
+      tx.setLot({ ...lot, suspect: true })
+      tx.audit({ lot: id, type: 'sensor.gap', who: 'time', sensor, after: { missing: told, epoch: seen.epoch } })
+    }
+    await saveSensors(tx.database, sensors.map(sensor => ({ ...sensor, seen: tellGap(sensor.seen).seen })))
+    return sensors.length
+  })
+}
+
+async function tellSilence ({ ledger, clock, times }: WatchParts): Promise<number> {
+  const silent = await ledger.read(async database => await silentLots(database, clock.nowMs() - times.staleAfterMs, AT_ONCE))
+  if (silent.length === 0) return 0
+  await ledger.transact('occupancy', async tx => {
+    await tx.load(silent)
+    // Writing the lot is enough: its quality is worked out anew whenever it is written.
+    for (const id of silent) {
+      const lot = tx.lot(id)
+      if (lot) tx.setLot(lot)
+    }
+  })
+  return silent.length
+}
+
+async function prune ({ ledger, clock, times }: WatchParts): Promise<number> {
+  return await ledger.transact('occupancy', async tx => Math.max(
+    await pruneAudit(tx.database, clock.nowMs() - times.auditMs, AT_ONCE),
+    await pruneSensors(tx.database, clock.nowMs() - times.sensorMs, AT_ONCE)
+  ))
+}

@@ -1,0 +1,75 @@
+// The operators' acts on lots, inside a transaction.
+import type { Id, Lot } from '../../shared/lot.js'
+import type { NewLot, RequestBody } from '../../shared/schemas.js'
+import { listBays, listedBays } from '../../storage/bays.js'
+import type { Ledger } from '../../storage/ledger.js'
+import type { Cause, LedgerTransaction } from '../../storage/transaction.js'
+import { changeLot, decided, newLot, refuse, settingsOf, type Decision } from './core.js'
+import { hasLiveReservations } from './store.js'
+
+export async function addLot (tx: LedgerTransaction, settings: NewLot, cause: Cause): Promise<Decision<Lot>> {
+  if (tx.lot(settings.lot)) return refuse('lot_exists', `the lot ${settings.lot} is there already; change it with lot.set`)
+  const lot = newLot(settings)
+  tx.setLot(lot)
+  await listBays(tx.database, lot.id, settings.bays, tx.nowMs)
+  tx.audit({ lot: lot.id, type: 'lot.added', ...cause, after: { ...settingsOf(lot), counted: lot.counted } })
+  return decided(lot)
+}
+
+export async function setLot (tx: LedgerTransaction, change: RequestBody<'lot.set'>, cause: Cause): Promise<Decision<Lot>> {
+  const lot = tx.lot(change.lot)
+  if (!lot) return unknownLot(change.lot)
+  const bays = change.bays ?? await listedBays(tx.database, lot.id)
+  const changed = changeLot(lot, change, bays)
+  if (!changed.ok) return changed
+  if (change.bays) await listBays(tx.database, lot.id, change.bays, tx.nowMs)
+  tx.setLot(changed.value)
+  tx.audit({ lot: lot.id, type: 'lot.changed', ...cause, before: settingsOf(lot), after: settingsOf(changed.value) })
+  return changed
+}
+
+export function openLot (tx: LedgerTransaction, id: Id, open: boolean, cause: Cause): Decision<Lot> {
+  const lot = tx.lot(id)
+  if (!lot) return unknownLot(id)
+  const next = { ...lot, open }
+  if (lot.open !== open) {
+    tx.setLot(next)
+    tx.audit({ lot: id, type: open ? 'lot.opened' : 'lot.closed', ...cause })
+  }
+  return decided(next)
+}
+
+export async function removeLot (tx: LedgerTransaction, id: Id, cause: Cause): Promise<Decision<Lot>> {
+  const lot = tx.lot(id)
+  if (!lot) return unknownLot(id)
+  await tx.flush()
+  if (await hasLiveReservations(tx.database, id)) return refuse('lot_in_use', `the lot ${id} has live reservations; cancel them or wait until they end, then remove it`)
+  tx.removeLot(id)
+  tx.audit({ lot: id, type: 'lot.removed', ...cause, before: settingsOf(lot) })
+  return decided(lot)
+}
+
+export function unknownLot (id: Id): ReturnType<typeof refuse> {
+  return refuse('unknown_lot', `there is no lot ${id}; lots lists them`)
+}
+
+const SEEDED = 'lots_made_from_settings'
+
+/** Makes the lots of the settings that this ledger has not seen there before. A lot that was removed stays removed. */
+export async function seedLots (ledger: Ledger, lots: readonly NewLot[]): Promise<void> {
+  await ledger.transact('settings', async tx => {
+    const { kysely } = tx.database
+    const row = await kysely.selectFrom('meta').select('value').where('key', '=', SEEDED).executeTakeFirst()
+    const seen = new Set(row ? JSON.parse(row.value) as string[] : [])
+    const fresh = lots.filter(lot => !seen.has(lot.lot))
+    if (fresh.length === 0) return
+    await tx.load(fresh.map(lot => lot.lot))
+    for (const settings of fresh) {
+      // One that an operator made before it came into the settings stays as it is.
+      if (!tx.lot(settings.lot)) await addLot(tx, settings, { who: 'settings' })
+      seen.add(settings.lot)
+    }
+    const value = JSON.stringify([...seen])
+    await kysely.insertInto('meta').values({ key: SEEDED, value }).onConflict(c => c.column('key').doUpdateSet({ value })).execute()
+  })
+}

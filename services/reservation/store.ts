@@ -1,0 +1,73 @@
+// The reservation service's queries: what a batch of requests may touch, and the lists it answers.
+import type { Id } from '../../shared/lot.js'
+import type { Reservation } from '../../shared/reservation.js'
+import type { RequestBody } from '../../shared/schemas.js'
+import { lotOf, reservationOf } from '../../storage/records.js'
+import { selectByKeys, type Database } from '../../storage/rows.js'
+import type { LedgerTransaction } from '../../storage/transaction.js'
+import type { Lot } from '../../shared/lot.js'
+import type { Request } from './requests.js'
+
+/** Loads the lots and reservations that the requests may touch, with a fixed number of statements. */
+export async function loadFor (tx: LedgerTransaction, requests: readonly Request[]): Promise<void> {
+  const lots = new Set<Id>()
+  const reserving = new Set<Id>()
+  const byId = new Set<string>()
+  const byPlate = new Map<string, [Id, string]>()
+  for (const { call } of requests) {
+    const { body } = call
+    if ('lot' in body && body.lot !== undefined) lots.add(body.lot)
+    if (call.method === 'reserve') reserving.add(call.body.lot)
+    if ('reservation' in body) byId.add(body.reservation)
+    else if (call.method === 'cancel' || call.method === 'arrive' || call.method === 'depart') {
+      if ('plate' in call.body) byPlate.set(`${call.body.lot}/${call.body.plate}`, [call.body.lot, call.body.plate])
+    }
+  }
+  const { database } = tx
+  const named = [
+    ...await selectByKeys(database, 'reservations', ['id'], [...byId].map(id => [id])),
+    ...await selectByKeys(database, 'reservations', ['lot', 'plate'], [...byPlate.values()])
+  ].map(reservationOf)
+  // The lots first: applying what is due changes reservations, and those read above must then not be the older ones.
+  await tx.load([...lots, ...named.map(reservation => reservation.lot)])
+  tx.know(named)
+  tx.know(await liveReservations(database, [...reserving]))
+}
+
+/** The live reservations of these lots: those that count against their places now or later. */
+async function liveReservations ({ kysely }: Database, lots: readonly Id[]): Promise<Reservation[]> {
+  if (lots.length === 0) return []
+  const rows = await kysely.selectFrom('reservations').selectAll().where('lot', 'in', lots).where('due_at_ms', 'is not', null).execute()
+  return rows.map(reservationOf)
+}
+
+/** At most `limit` lots by id after `after`. */
+export async function listLots ({ kysely }: Database, after: Id | undefined, limit: number): Promise<Lot[]> {
+  const rows = await kysely.selectFrom('lots').selectAll()
+    .$if(after !== undefined, query => query.where('id', '>', after as Id))
+    .orderBy('id').limit(limit).execute()
+  return rows.map(lotOf)
+}
+
+/** At most `limit` reservations that fit, by id after `after`. */
+export async function listReservations ({ kysely }: Database, { lot, plate, status, after, limit }: RequestBody<'list'>): Promise<Reservation[]> {
+  const rows = await kysely.selectFrom('reservations').selectAll()
+    .$if(lot !== undefined, query => query.where('lot', '=', lot as Id))
+    .$if(plate !== undefined, query => query.where('plate', '=', plate as string))
+    .$if(status !== undefined, query => query.where('status', '=', status as Reservation['status']))
+    .$if(after !== undefined, query => query.where('id', '>', after as string))
+    .orderBy('id').limit(limit).execute()
+  return rows.map(reservationOf)
+}
+
+export async function hasLiveReservations ({ kysely }: Database, lot: Id): Promise<boolean> {
+  const row = await kysely.selectFrom('reservations').select('id').where('lot', '=', lot).where('due_at_ms', 'is not', null).limit(1).executeTakeFirst()
+  return row !== undefined
+}
+
+/** Forgets at most `limit` reservations that ended and were made before `beforeMs`. Returns how many. */
+export async function pruneReservations ({ kysely }: Database, beforeMs: number, limit: number): Promise<number> {
+  const old = await kysely.selectFrom('reservations').select('id').where('made_at_ms', '<', beforeMs).where('due_at_ms', 'is', null).orderBy('made_at_ms').limit(limit).execute()
+  if (old.length > 0) await kysely.deleteFrom('reservations').where('id', 'in', old.map(row => row.id)).execute()
+  return old.length
+}

@@ -1,0 +1,21 @@
+// The change feed: which lots have a new version. It carries ids only, so that it is the same whether the change was
+// made in this process or, with PostgreSQL, on another node; whoever needs the lot reads the newest.
+import type { Id } from '../shared/lot.js'
+
+export type FeedListener = (lots: ReadonlySet<Id>) => void
+
+export class ChangeFeed {
+  readonly #listeners = new Set<FeedListener>()
+
+  /** Calls `listener` after every commit that changed lots. Returns how to stop it. */
+  listen (listener: FeedListener): () => void {
+    this.#listeners.add(listener)
+    return () => { this.#listeners.delete(listener) }
+  }
+
+  /** Told by the ledger after a commit, never before. */
+  tell (lots: ReadonlySet<Id>): void {
+    if (lots.size === 0) return
+    for (const listener of this.#listeners) listener(lots)
+  }
+}

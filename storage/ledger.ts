@@ -1,0 +1,94 @@
+// The ledger: the one truth that both services write. A transaction either is on disk when `transact` resolves, or
+// nothing of it is. The change feed is told after the commit.
+import { sql } from 'kysely'
+import type { Clock } from '../shared/clock.js'
+import { messageOf, UnavailableError } from '../shared/errors.js'
+import type { Id, Lot } from '../shared/lot.js'
+import type { Metrics } from '../shared/metrics.js'
+import { ChangeFeed } from './feed.js'
+import { lotOf } from './records.js'
+import { selectByKeys, type Database } from './rows.js'
+import { LedgerTransaction, type LedgerTimes } from './transaction.js'
+
+export interface LedgerParts {
+  readonly database: Database
+  readonly close: () => Promise<void>
+  readonly isUnavailable: (error: unknown) => boolean
+  readonly clock: Clock
+  readonly metrics: Metrics
+  readonly times: LedgerTimes
+}
+
+export class Ledger {
+  readonly feed = new ChangeFeed()
+  readonly #parts: LedgerParts
+
+  constructor (parts: LedgerParts) {
+    this.#parts = parts
+  }
+
+  /** For reads outside a transaction; each sees what is committed. */
+  get database (): Database { return this.#parts.database }
+
+  /**
+   * Runs `work` in one transaction and commits it to disk. `service` names who for the metrics.
+   * Throws `UnavailableError` when the ledger cannot be read or written now; then nothing was changed.
+   */
+  async transact<T> (service: string, work: (tx: LedgerTransaction) => Promise<T>): Promise<T> {
+    const { database, clock, metrics, times } = this.#parts
+    const startedMs = performance.now()
+    const { result, changed } = await this.#reaching(async () => await database.kysely.transaction().execute(async kysely => {
+      const tx = new LedgerTransaction({ kysely, engine: database.engine }, clock.nowMs(), times)
+      const result = await work(tx)
+      await tx.flush()
+      return { result, changed: tx.changedLots }
+    }))
+    metrics.commitSeconds.observe({ service }, (performance.now() - startedMs) / 1_000)
+    this.feed.tell(changed)
+    return result
+  }
+
+  /** Runs a read outside a transaction, with the same errors as `transact`. */
+  async read<T> (query: (database: Database) => Promise<T>): Promise<T> {
+    return await this.#reaching(async () => await query(this.#parts.database))
+  }
+
+  /** The lots with these ids as they are committed. */
+  async lots (ids: readonly Id[]): Promise<Lot[]> {
+    return await this.read(async database => (await selectByKeys(database, 'lots', ['id'], ids.map(id => [id]))).map(lotOf))
+  }
+
+  /** Every lot as it is committed, by id. */
+  async allLots (): Promise<Lot[]> {
+    return await this.read(async ({ kysely }) => (await kysely.selectFrom('lots').selectAll().orderBy('id').execute()).map(lotOf))
+  }
+
+  /** Lots with a transition due by now: the timers' question. */
+  async lotsDue (limit: number): Promise<Id[]> {
+    const nowMs = this.#parts.clock.nowMs()
+    return await this.read(async ({ kysely }) => {
+      const rows = await kysely.selectFrom('lots').select('id').where('due_at_ms', 'is not', null).where('due_at_ms', '<=', nowMs).orderBy('due_at_ms').limit(limit).execute()
+      return rows.map(row => row.id)
+    })
+  }
+
+  /** Throws `UnavailableError` unless the ledger can be written: the health check's question. */
+  async check (): Promise<void> {
+    await this.#reaching(async () => await this.#parts.database.kysely.transaction().execute(async kysely => {
+      await sql`update cursors set position = position where 1 = 0`.execute(kysely)
+    }))
+  }
+
+  async close (): Promise<void> {
+    await this.#parts.close()
+  }
+
+  async #reaching<T> (work: () => Promise<T>): Promise<T> {
+    try {
+      return await work()
+    } catch (error) {
+      if (this.#parts.isUnavailable(error)) throw new UnavailableError(`the ledger is unavailable: ${messageOf(error)}`, { cause: error })
+      throw error
+    }
+  }
+}

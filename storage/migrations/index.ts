@@ -1,0 +1,30 @@
+// All migrations in order. The number of a migration is its place in the file's history; a ledger with a higher number
+// was written by a newer parkmq.
+import { Migrator, type Kysely, type Migration } from 'kysely'
+import type { Database, Engine } from '../rows.js'
+import { initial } from './001-initial.js'
+
+/** Name by number. Names sort in their order. */
+export function migrations (engine: Engine): Record<string, Migration> {
+  return {
+    '001-initial': { up: initial(engine) }
+  }
+}
+
+/** Brings the tables to the newest shape. Throws what the failing migration threw. */
+export async function migrate ({ kysely, engine }: Database): Promise<void> {
+  const migrator = new Migrator({
+    db: kysely as Kysely<unknown> as never,
+    provider: { getMigrations: async () => migrations(engine) }
+  })
+  const { error } = await migrator.migrateToLatest()
+  if (error) throw error instanceof Error ? error : new Error('a migration failed', { cause: error })
+}
+
+/** Migrations that the file has had, by name; none when it is new. */
+export async function appliedMigrations ({ kysely }: Database): Promise<string[]> {
+  const tables = await kysely.introspection.getTables({ withInternalKyselyTables: true })
+  if (!tables.some(table => table.name === 'kysely_migration')) return []
+  const rows = await (kysely as unknown as Kysely<{ kysely_migration: { name: string } }>).selectFrom('kysely_migration').select('name').orderBy('name').execute()
+  return rows.map(row => row.name)
+}

@@ -1,0 +1,144 @@
+// Opens the ledger's SQLite file: one connection, WAL, every commit synced to disk before it returns, one process at a
+// time. Nothing outside this file knows the driver.
+import { mkdirSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import Driver from 'libsql'
+import { Kysely, SqliteDialect, type SqliteDatabase, type SqliteStatement } from 'kysely'
+import { messageOf, OperatorError } from '../shared/errors.js'
+import { appliedMigrations, migrate, migrations } from './migrations/index.js'
+import type { Database } from './rows.js'
+import type { Tables } from './tables.js'
+
+/** `pkmq`: marks the file as ours (https://www.sqlite.org/fileformat.html#application_id). */
+const APPLICATION_ID = 0x706b6d71
+const MOST_CACHED_STATEMENTS = 200
+
+export interface OpenedSqlite {
+  readonly database: Database
+  close (): Promise<void>
+}
+
+/**
+ * Opens `{folder}/ledger.db`, makes it when it is not there, and brings it to the newest shape.
+ * Throws `OperatorError`: `data_in_use`, `foreign_file`, `newer_file`, `cannot_open`.
+ */
+export async function openSqlite (folder: string): Promise<OpenedSqlite> {
+  const path = resolve(folder)
+  makeFolder(path)
+  const release = lockFolder(path)
+  try {
+    const file = join(path, 'ledger.db')
+    const driver = connect(file)
+    const kysely = new Kysely<Tables>({ dialect: new SqliteDialect({ database: cachingStatements(driver) }) })
+    const database: Database = { kysely, engine: 'sqlite' }
+    try {
+      await refuseForeign(database, driver, file)
+      await migrate(database)
+      driver.pragma(`application_id = ${APPLICATION_ID}`)
+    } catch (error) {
+      await kysely.destroy()
+      throw error
+    }
+    return {
+      database,
+      close: async () => {
+        // The log goes back into the file, so that a stopped ledger is one file.
+        driver.pragma('wal_checkpoint(TRUNCATE)')
+        await kysely.destroy()
+        release()
+      }
+    }
+  } catch (error) {
+    release()
+    if (error instanceof OperatorError) throw error
+    throw new OperatorError('cannot_open', `cannot open the ledger in ${path}: ${messageOf(error)}`, { cause: error })
+  }
+}
+
+function makeFolder (path: string): void {
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o700 })
+  } catch (error) {
+    throw new OperatorError('cannot_open', `cannot make the data folder ${path}: ${messageOf(error)}; choose another with --data`, { cause: error })
+  }
+}
+
+/**
+ * Holds an exclusive SQLite lock on `{folder}/lock` for as long as the process lives: the system frees it also after
+ * kill -9, which a lock file with a process number does not give.
+ */
+function lockFolder (path: string): () => void {
+  const file = join(path, 'lock')
+  let lock: Driver.Database
+  try {
+    lock = new Driver(file)
+    lock.exec('begin exclusive')
+  } catch (error) {
+    if (/locked|busy/i.test(messageOf(error))) {
+      throw new OperatorError('data_in_use', `the data folder ${path} is in use by another parkmq; stop that one or choose another folder with --data`, { cause: error })
+    }
+    throw new OperatorError('cannot_open', `cannot lock the data folder ${path}: ${messageOf(error)}; check its permissions or choose another with --data`, { cause: error })
+  }
+  return () => lock.close()
+}
+
+function connect (file: string): Driver.Database {
+  const driver = new Driver(file)
+  driver.pragma('journal_mode = WAL')
+  // Without FULL, a commit in WAL mode survives the process but not a power loss.
+  driver.pragma('synchronous = FULL')
+  driver.pragma('foreign_keys = ON')
+  driver.pragma('temp_store = MEMORY')
+  driver.pragma('cache_size = -16384')
+  return driver
+}
+
+async function refuseForeign (database: Database, driver: Driver.Database, file: string): Promise<void> {
+  const [{ application_id: id } = { application_id: 0 }] = driver.pragma('application_id') as { application_id: number }[]
+  const tables = await database.kysely.introspection.getTables({ withInternalKyselyTables: true })
+  if (id !== APPLICATION_ID && tables.length > 0) {
+    throw new OperatorError('foreign_file', `${file} is not a parkmq ledger (it has the table ${tables[0]?.name}); choose another folder with --data`)
+  }
+  const known = migrations('sqlite')
+  const unknown = (await appliedMigrations(database)).filter(name => !Object.hasOwn(known, name))
+  if (unknown.length > 0) {
+    throw new OperatorError('newer_file', `${file} was written by a newer parkmq (it has the change ${unknown.join(', ')}); install that version, or restore a backup made before it`)
+  }
+}
+
+/** Kysely prepares at each call; the texts are few (rows.ts), so each is prepared once. */
+function cachingStatements (driver: Driver.Database): SqliteDatabase {
+  const statements = new Map<string, SqliteStatement>()
+  const rollback: SqliteStatement = {
+    reader: false,
+    all: () => [],
+    iterate: () => [][Symbol.iterator](),
+    // SQLite rolls back by itself on a full disk; a second rollback would hide that error behind its own.
+    run: () => {
+      if (driver.inTransaction) driver.exec('rollback')
+      return { changes: 0, lastInsertRowid: 0 }
+    }
+  }
+  return {
+    prepare (text) {
+      if (text === 'rollback') return rollback
+      let statement = statements.get(text)
+      if (statement) return statement
+      statement = driver.prepare(text)
+      if (statements.size >= MOST_CACHED_STATEMENTS) statements.delete(statements.keys().next().value ?? '')
+      statements.set(text, statement)
+      return statement
+    },
+    close: () => driver.close()
+  }
+}
+
+const STORAGE_CODES = /^SQLITE_(FULL|IOERR|READONLY|CANTOPEN|BUSY|LOCKED|NOMEM|PERM|AUTH|PROTOCOL)/
+
+/** Whether the error says that the ledger cannot be read or written now, rather than that a statement is wrong. */
+export function isSqliteUnavailable (error: unknown): boolean {
+  const code: unknown = error instanceof Error ? (error as Error & { code?: unknown }).code : undefined
+  if (typeof code === 'string' && STORAGE_CODES.test(code)) return true
+  // The driver gives some I/O errors no code of their own.
+  return /disk is full|disk I\/O error|readonly database|unable to open database file|database is locked/i.test(messageOf(error))
+}

@@ -1,0 +1,141 @@
+// The tables of the ledger as Kysely sees them, and the type of each column for rows that travel as one JSON parameter.
+// Times are milliseconds since 1970; truth values are 0 or 1.
+import type { BayState, Counting, Id, Quality } from '../shared/lot.js'
+import type { ReservationStatus } from '../shared/reservation.js'
+
+export interface LotsTable {
+  id: Id
+  name: string
+  capacity: number
+  buffer: number
+  counted: number
+  held: number
+  arriving: number
+  is_open: number
+  counting: Counting
+  bays_cover: number
+  suspect: number
+  heard_at_ms: number | null
+  quality: Quality
+  version: number
+  changed_at_ms: number
+  due_at_ms: number | null
+}
+
+/** The identity of a sensor: which of its messages have had their effect (services/occupancy/sequence.ts). */
+export interface SensorsTable {
+  lot: Id
+  sensor: Id
+  epoch: number
+  high: number
+  /** Bit i: whether message `high - 1 - i` was seen, for i of 0..31. */
+  seen_low: number
+  /** The same for i of 32..63. */
+  seen_high: number
+  missing: number
+  reported: number
+  gap_due_at_ms: number | null
+  heard_at_ms: number
+  told_at_ms: number
+}
+
+export interface BaysTable {
+  lot: Id
+  bay: Id
+  state: BayState
+  /** Whether the lot's settings list this bay. */
+  listed: number
+  /** Who said so last, and in which message; null before anybody did. */
+  sensor: Id | null
+  epoch: number
+  seq: number
+  changed_at_ms: number
+}
+
+export interface ReservationsTable {
+  id: string
+  lot: Id
+  plate: string
+  status: ReservationStatus
+  from_ms: number
+  to_ms: number
+  /** Not null exactly while the reservation is live. */
+  due_at_ms: number | null
+  secret_hash: string
+  owner: string | null
+  made_at_ms: number
+}
+
+export interface RequestHistoryTable {
+  /** The broker's user, or the empty string where there is none. */
+  caller: string
+  request_id: string
+  method: string
+  body_hash: string
+  reply: string
+  at_ms: number
+}
+
+export interface AuditTable {
+  id: number
+  at_ms: number
+  lot: Id
+  type: string
+  who: string
+  why: string | null
+  reservation: string | null
+  sensor: Id | null
+  /** JSON. */
+  before: string | null
+  /** JSON. */
+  after: string | null
+}
+
+export interface CursorsTable {
+  name: string
+  position: number
+}
+
+export interface MetaTable {
+  key: string
+  value: string
+}
+
+export interface Tables {
+  lots: LotsTable
+  sensors: SensorsTable
+  bays: BaysTable
+  reservations: ReservationsTable
+  request_history: RequestHistoryTable
+  audit: AuditTable
+  cursors: CursorsTable
+  meta: MetaTable
+}
+
+export type ColumnType = 'text' | 'integer'
+
+export const COLUMN_TYPES: { readonly [T in keyof Tables]: { readonly [C in keyof Tables[T]]: ColumnType } } = {
+  lots: {
+    id: 'text', name: 'text', capacity: 'integer', buffer: 'integer', counted: 'integer', held: 'integer', arriving: 'integer',
+    is_open: 'integer', counting: 'text', bays_cover: 'integer', suspect: 'integer', heard_at_ms: 'integer', quality: 'text',
+    version: 'integer', changed_at_ms: 'integer', due_at_ms: 'integer'
+  },
+  sensors: {
+    lot: 'text', sensor: 'text', epoch: 'integer', high: 'integer', seen_low: 'integer', seen_high: 'integer', missing: 'integer',
+    reported: 'integer', gap_due_at_ms: 'integer', heard_at_ms: 'integer', told_at_ms: 'integer'
+  },
+  bays: {
+    lot: 'text', bay: 'text', state: 'text', listed: 'integer', sensor: 'text', epoch: 'integer', seq: 'integer', changed_at_ms: 'integer'
+  },
+  reservations: {
+    id: 'text', lot: 'text', plate: 'text', status: 'text', from_ms: 'integer', to_ms: 'integer', due_at_ms: 'integer',
+    secret_hash: 'text', owner: 'text', made_at_ms: 'integer'
+  },
+  request_history: { caller: 'text', request_id: 'text', method: 'text', body_hash: 'text', reply: 'text', at_ms: 'integer' },
+  audit: {
+    id: 'integer', at_ms: 'integer', lot: 'text', type: 'text', who: 'text', why: 'text', reservation: 'text', sensor: 'text',
+    before: 'text', after: 'text'
+  },
+  cursors: { name: 'text', position: 'integer' },
+  meta: { key: 'text', value: 'text' }
+}

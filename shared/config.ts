@@ -6,62 +6,42 @@ import { z } from 'zod'
 import { messageOf, OperatorError } from './errors.js'
 import { firstIssue, NewLot } from './schemas.js'
 
-const port = z.coerce.number().int().min(0).max(65_535)
-const ms = (least: number) => z.coerce.number().int().min(least)
+// Flags and variables are text; a file has numbers.
+const port = z.preprocess(value => typeof value === 'string' && /^\d+$/.test(value) ? Number(value) : value, z.int().min(0).max(65_535))
+const count = (least: number) => z.int().min(least)
 
-/** Every setting with its default. Times end in `Ms` and are milliseconds; sizes end in `Bytes`. */
+/** Every setting with its default and its meaning; docs/settings.md is made from it. Times end in `Ms`, sizes in `Bytes`. */
 export const Config = z.strictObject({
-  /** Address to listen on. */
-  host: z.string().min(1).default('127.0.0.1'),
-  /** MQTT over TCP. 0 takes any free port. */
-  port: port.default(1883),
-  /** MQTT over WebSocket. 0 takes any free port. */
-  wsPort: port.default(9001),
-  /** /health and /metrics; off unless set. 0 takes any free port. */
-  httpPort: port.optional(),
-  /** Folder of the ledger. */
-  data: z.string().min(1).default('./data'),
-  /** Use this MQTT 5 broker instead of the embedded one. */
-  broker: z.url({ protocol: /^(mqtts?|wss?)$/ }).optional(),
-  /** Name of this process in `services/{service}/{node}/status`. */
-  node: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/).default('node-1'),
-  logLevel: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
+  host: z.string().min(1).default('127.0.0.1').describe('address to listen on'),
+  port: port.default(1883).describe('MQTT over TCP; 0 takes any free port'),
+  wsPort: port.default(9001).describe('MQTT over WebSocket; 0 takes any free port'),
+  wsOrigins: z.array(z.string()).default([]).describe('origins of web pages, such as https://display.example, that may connect besides those of this host'),
+  httpPort: port.optional().describe('/health and /metrics; 0 takes any free port'),
+  data: z.string().min(1).default('./data').describe('folder of the ledger'),
+  broker: z.url({ protocol: /^(mqtts?|wss?)$/ }).optional().describe('use this MQTT 5 broker instead of the embedded one'),
+  node: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/).default('node-1').describe('name of this process in services/{service}/{node}/status'),
+  logLevel: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info').describe('least level that is logged'),
   limits: z.strictObject({
-    /** Largest MQTT packet that is accepted. */
-    packetBytes: z.coerce.number().int().min(1_024).max(16 * 1024 * 1024).default(512 * 1024),
-    /** Longest time that a disconnected session may ask to be kept, in seconds. */
-    sessionExpirySeconds: z.coerce.number().int().min(0).max(0xfffffffe).default(7 * 24 * 3_600),
-    /** Most disconnected sessions that are kept. */
-    pendingSessions: z.coerce.number().int().min(0).default(10_000),
-    /** How long a new connection may take to send its CONNECT. */
-    connectTimeoutMs: ms(100).default(10_000),
-    /** Most connections at once. */
-    connections: z.coerce.number().int().min(1).default(10_000),
-    /** Most sensors with an identity that one lot remembers. */
-    sensorsPerLot: z.coerce.number().int().min(1).default(10_000)
+    packetBytes: count(1_024).max(16 * 1024 * 1024).default(512 * 1024).describe('largest MQTT packet that is accepted, in bytes'),
+    sessionExpirySeconds: count(0).max(0xfffffffe).default(7 * 24 * 3_600).describe('longest time that a disconnected session is kept, in seconds'),
+    pendingSessions: count(0).default(10_000).describe('most disconnected sessions that are kept'),
+    connectTimeoutMs: count(100).default(10_000).describe('how long a new connection may take to send its CONNECT'),
+    connections: count(1).default(10_000).describe('most connections at once'),
+    sensorsPerLot: count(1).default(10_000).describe('most sensors with an identity that one lot remembers')
   }).prefault({}),
   times: z.strictObject({
-    /** No word from a lot's sensors for this long makes it `stale`. */
-    staleAfterMs: ms(100).default(15 * 60_000),
-    /** A missing sensor message that does not come within this time is a gap. */
-    gapGraceMs: ms(0).default(5_000),
-    /** Default length of a hold. */
-    holdMs: ms(1_000).default(300_000),
-    /** How long a place stays held after `arrive` while no sensor has counted the car. */
-    arrivalGraceMs: ms(0).default(120_000),
-    /** How long an arrived hold keeps its place in the windows. */
-    maxStayMs: ms(1_000).default(24 * 3_600_000),
-    /** How long replies are kept for repeats. */
-    historyMs: ms(1_000).default(24 * 3_600_000),
-    /** How long the audit and ended reservations are kept. */
-    auditMs: ms(1_000).default(90 * 24 * 3_600_000),
-    /** How long the identity of a silent sensor is kept. */
-    sensorMs: ms(1_000).default(90 * 24 * 3_600_000)
+    staleAfterMs: count(100).default(15 * 60_000).describe('no word from a lot\'s sensors for this long makes it stale'),
+    gapGraceMs: count(0).default(5_000).describe('a missing sensor message that does not come within this time is a gap'),
+    holdMs: count(1_000).default(300_000).describe('length of a hold when the request names none'),
+    arrivalGraceMs: count(0).default(120_000).describe('how long a place stays held after arrive while no sensor has counted the car'),
+    maxStayMs: count(1_000).default(24 * 3_600_000).describe('how long an arrived hold keeps its place in the windows'),
+    historyMs: count(1_000).default(24 * 3_600_000).describe('how long replies are kept for repeats'),
+    auditMs: count(1_000).default(90 * 24 * 3_600_000).describe('how long the audit and ended reservations are kept'),
+    sensorMs: count(1_000).default(90 * 24 * 3_600_000).describe('how long the identity of a silent sensor is kept')
   }).prefault({}),
-  /** Lots that are made when the ledger first sees them here. */
   lots: z.array(NewLot).default([
     lot('LOT-A', 100, 50), lot('LOT-B', 150, 75), lot('LOT-C', 80, 40), lot('LOT-D', 200, 120)
-  ])
+  ]).describe('lots that are made when the ledger first sees them here')
 })
 export type Config = z.infer<typeof Config>
 

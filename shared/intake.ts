@@ -64,6 +64,16 @@ export class Intake<Ticket> {
     }
   }
 
+  /**
+   * Forgets deliveries that wait for their batch and will come again: their connection is gone and the broker keeps the
+   * session. They are not settled.
+   */
+  discard (comesAgain: (ticket: Ticket) => boolean): void {
+    const kept = this.#tickets.map(ticket => !comesAgain(ticket))
+    this.#deliveries = this.#deliveries.filter((_, i) => kept[i])
+    this.#tickets = this.#tickets.filter((_, i) => kept[i])
+  }
+
   /** Finishes what has arrived, then closes the connections of whatever arrives later. */
   async stop (): Promise<void> {
     this.#stopped = true

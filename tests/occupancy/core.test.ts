@@ -133,7 +133,8 @@ describe('bays', () => {
   })
 
   test('ids such as constructor are bays like others', () => {
-    expect(run(bays({ constructor: 'taken' })).bays).toHaveLength(1)
+    const message: SensorMessage = { ...from(11), type: 'bays', bays: new Map([[id('constructor'), 'taken']]) }
+    expect(run(message).bays).toHaveLength(1)
   })
 
   test('only listed bays are counted', () => {

@@ -1,0 +1,85 @@
+// The whole of parkmq in one process, put together in the order that the guarantees need: ledger, lots of the settings,
+// broker without listeners, services (which publish everything retained), and only then the listeners.
+import { createEmbeddedBroker } from '../broker/index.js'
+import { startOccupancy } from '../services/occupancy/service.js'
+import { seedLots } from '../services/reservation/lots.js'
+import { startReservation } from '../services/reservation/service.js'
+import type { Bus } from '../shared/bus.js'
+import { systemClock, type Clock } from '../shared/clock.js'
+import type { Config } from '../shared/config.js'
+import type { Log } from '../shared/log.js'
+import { createMetrics, type Metrics } from '../shared/metrics.js'
+import { connectMqttBus } from '../shared/mqtt-bus.js'
+import { openLedger } from '../storage/open.js'
+import type { Ledger } from '../storage/ledger.js'
+import { startHttp } from './http.js'
+import { version } from './version.js'
+
+export interface AppParts {
+  readonly config: Config
+  readonly log: Log
+  readonly clock?: Clock
+  readonly metrics?: Metrics
+}
+
+export interface App {
+  readonly ledger: Ledger
+  readonly metrics: Metrics
+  /** The port of MQTT over TCP; null with an external broker. */
+  readonly port: number | null
+  readonly wsPort: number | null
+  readonly httpPort: number | null
+  /** Finishes what was accepted, says goodbye, closes the ledger. Safe to call twice. */
+  stop (): Promise<void>
+}
+
+/** Something that was started and must be stopped, in reverse order. */
+type Stop = () => Promise<void>
+
+/** Starts everything. When it resolves, clients are let in. On an error, what was started is stopped again. */
+export async function startApp ({ config, log, clock = systemClock, metrics = createMetrics() }: AppParts): Promise<App> {
+  const stops: Stop[] = []
+  let stopping: Promise<void> | null = null
+  const stop = async (): Promise<void> => await (stopping ??= stopAll(stops, log))
+  try {
+    const ledger = await openLedger({ config, clock, metrics })
+    stops.push(() => ledger.close())
+    await seedLots(ledger, config.lots)
+    const broker = await openBus(config, clock, log, metrics)
+    stops.push(() => broker.close())
+    const shared = { bus: broker.bus, ledger, clock, log, metrics, config }
+    const occupancy = await startOccupancy(shared)
+    stops.push(() => occupancy.stop())
+    const reservation = await startReservation({ ...shared, version })
+    stops.push(() => reservation.stop())
+    const http = config.httpPort === undefined ? null : await startHttp({ port: config.httpPort, host: config.host, ledger, metrics, log })
+    if (http) stops.push(http.stop)
+    const ports = await broker.listen()
+    return { ledger, metrics, port: ports?.port ?? null, wsPort: ports?.wsPort ?? null, httpPort: http?.port ?? null, stop }
+  } catch (error) {
+    await stop()
+    throw error
+  }
+}
+
+interface OpenedBus {
+  readonly bus: Bus
+  /** Lets clients in; null where the broker is not ours. */
+  listen (): Promise<{ port: number, wsPort: number } | null>
+  close (): Promise<void>
+}
+
+async function openBus (config: Config, clock: Clock, log: Log, metrics: Metrics): Promise<OpenedBus> {
+  if (config.broker === undefined) {
+    const broker = await createEmbeddedBroker({ config, clock, log, metrics })
+    return { bus: broker.bus, listen: () => broker.listen(), close: () => broker.close() }
+  }
+  const external = await connectMqttBus({ url: config.broker, clientId: `parkmq-${config.node}`, clock, log, metrics })
+  return { bus: external.bus, listen: async () => null, close: () => external.close() }
+}
+
+async function stopAll (stops: readonly Stop[], log: Log): Promise<void> {
+  for (const stop of [...stops].reverse()) {
+    await stop().catch((err: unknown) => log.error({ err }, 'a part did not stop cleanly'))
+  }
+}

@@ -1,0 +1,93 @@
+// `parkmq watch`: a live table of the lots from their retained states, until Ctrl-C. Silence is visible: a lot's
+// quality, the services' status, and a lost connection are part of the picture.
+import type { Command } from 'commander'
+import logUpdate from 'log-update'
+import { LotState } from '../shared/schemas.js'
+import { lotOfTopic } from '../shared/topics.js'
+import { connectMqtt, endMqtt } from '../shared/mqtt-client.js'
+import { clientCommand, UsageError, type ClientOptions } from './client.js'
+import { lotTable } from './lots.js'
+
+/** Redraws at most so often: a busy lot changes more often than a person can read. */
+const REDRAW_MS = 100
+const STATUS = /^services\/([^/]+)\/([^/]+)\/status$/
+
+export function watchCommand (): Command {
+  return clientCommand('watch', 'show the lots live until Ctrl-C')
+    .argument('[lots...]', 'only these lots')
+    .addHelpText('after', '\nWith --json, or when the output is no terminal, each change is one line.')
+    .action(async (only: string[], options: ClientOptions) => {
+      for (const lot of only) if (/[/+#]/.test(lot)) throw new UsageError(`${lot} is not the id of a lot`)
+      await watch(only, options)
+    })
+}
+
+async function watch (only: readonly string[], options: ClientOptions): Promise<void> {
+  const client = await connectMqtt(options.url, { reconnect: true })
+  const states = new Map<string, LotState>()
+  const services = new Map<string, string>()
+  const live = process.stdout.isTTY && !options.json
+  let connected = true
+  let timer: NodeJS.Timeout | undefined
+  const draw = (): void => {
+    timer = undefined
+    const rows = [...states.values()].sort((a, b) => a.lot < b.lot ? -1 : 1)
+    logUpdate(`${lotTable(rows)}\n\n${footer(options.url, connected, services)}`)
+  }
+  const redraw = (): void => { if (live) timer ??= setTimeout(draw, REDRAW_MS) }
+  client.on('message', (topic, payload) => {
+    const text = payload.toString()
+    const service = STATUS.exec(topic)
+    if (service) services.set(`${service[1]} (${service[2]})`, text)
+    else if (!takeState(topic, text, states, live ? null : options)) return
+    redraw()
+  })
+  client.on('close', () => {
+    connected = false
+    if (!live) process.stderr.write(`connection to ${options.url} lost; connecting again\n`)
+    redraw()
+  })
+  client.on('connect', () => {
+    connected = true
+    redraw()
+  })
+  const topics = only.length > 0 ? only.map(lot => `lots/${lot}/state`) : ['lots/+/state']
+  await client.subscribeAsync([...topics, 'services/+/+/status'], { qos: 1 })
+  redraw()
+  await new Promise<void>(resolve => {
+    process.once('SIGINT', () => resolve())
+    process.once('SIGTERM', () => resolve())
+  })
+  clearTimeout(timer)
+  if (live) logUpdate.done()
+  await endMqtt(client)
+}
+
+/** Takes one `state`; an empty one says that the lot is gone. Returns whether anything changed. */
+function takeState (topic: string, text: string, states: Map<string, LotState>, lines: ClientOptions | null): boolean {
+  const lot = lotOfTopic(topic, 'state')
+  if (lot === null) return false
+  if (text === '') {
+    states.delete(lot)
+    return true
+  }
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch {
+    value = undefined
+  }
+  const state = LotState.safeParse(value)
+  if (!state.success) {
+    process.stderr.write(`${topic} is not a lot's state: ${text.slice(0, 80)}\n`)
+    return false
+  }
+  states.set(lot, state.data)
+  if (lines) process.stdout.write(lines.json ? `${JSON.stringify(state.data)}\n` : `${state.data.at} ${lot} free ${state.data.free} occupied ${state.data.occupied} held ${state.data.held} ${state.data.quality}\n`)
+  return true
+}
+
+function footer (url: string, connected: boolean, services: ReadonlyMap<string, string>): string {
+  const said = [...services].map(([service, status]) => `${service} ${status}`).sort().join(', ')
+  return `${connected ? url : `${url}: connection lost, connecting again; what is shown may be old`}${said ? ` · ${said}` : ' · no service has spoken'} · Ctrl-C ends`
+}

@@ -30,13 +30,12 @@ async function ingest (): Promise<void> {
     await parkmq.stop()
     const aedes = await startStockAedes()
     let delivered = 0
-    const all = new Promise<void>(resolve => {
-      void rawSubscriber(aedes.port, 'lots/+/sensor', () => { if (++delivered === PUBLISHERS * MESSAGES) resolve() }).then(() => ready())
-    })
-    let ready = (): void => {}
-    await new Promise<void>(resolve => { ready = resolve })
+    let allDelivered = (): void => {}
+    const all = new Promise<void>(resolve => { allDelivered = resolve })
+    const subscriber = await rawSubscriber(aedes.port, 'lots/+/sensor', () => { if (++delivered === PUBLISHERS * MESSAGES) allDelivered() })
     const forwarding = await load({ port: aedes.port, publishers: PUBLISHERS, window: WINDOW, messages: MESSAGES, topic, payload })
     await all
+    subscriber.destroy()
     await aedes.stop()
     ratios.push(durable.perSecond / forwarding.perSecond)
     say(`  round ${round}: parkmq, committed before PUBACK  ${sayLoad(durable)}`)

@@ -9,7 +9,8 @@ import { systemClock, type Clock } from '../shared/clock.js'
 import type { Config } from '../shared/config.js'
 import type { Log } from '../shared/log.js'
 import { createMetrics, type Metrics } from '../shared/metrics.js'
-import { connectMqttBus } from '../shared/mqtt-bus.js'
+import { connectMqttBus, type MqttBus } from '../shared/mqtt-bus.js'
+import { topics } from '../shared/topics.js'
 import { openLedger } from '../storage/open.js'
 import type { Ledger } from '../storage/ledger.js'
 import { startHttp } from './http.js'
@@ -45,12 +46,12 @@ export async function startApp ({ config, log, clock = systemClock, metrics = cr
     const ledger = await openLedger({ config, clock, metrics })
     stops.push(() => ledger.close())
     await seedLots(ledger, config.lots)
-    const broker = await openBus(config, clock, log, metrics)
+    const broker = await openBroker(config, clock, log, metrics)
     stops.push(() => broker.close())
-    const shared = { bus: broker.bus, ledger, clock, log, metrics, config }
-    const occupancy = await startOccupancy(shared)
+    const shared = { ledger, clock, log, metrics, config }
+    const occupancy = await startOccupancy({ ...shared, bus: await broker.busOf('occupancy') })
     stops.push(() => occupancy.stop())
-    const reservation = await startReservation({ ...shared, version })
+    const reservation = await startReservation({ ...shared, version, bus: await broker.busOf('reservation') })
     stops.push(() => reservation.stop())
     const http = config.httpPort === undefined ? null : await startHttp({ port: config.httpPort, host: config.host, ledger, metrics, log })
     if (http) stops.push(http.stop)
@@ -62,20 +63,31 @@ export async function startApp ({ config, log, clock = systemClock, metrics = cr
   }
 }
 
-interface OpenedBus {
-  readonly bus: Bus
+interface Broker {
+  busOf (service: string): Promise<Bus>
   /** Lets clients in; null where the broker is not ours. */
   listen (): Promise<{ port: number, wsPort: number } | null>
   close (): Promise<void>
 }
 
-async function openBus (config: Config, clock: Clock, log: Log, metrics: Metrics): Promise<OpenedBus> {
-  if (config.broker === undefined) {
+async function openBroker (config: Config, clock: Clock, log: Log, metrics: Metrics): Promise<Broker> {
+  const { broker: url, node } = config
+  if (url === undefined) {
     const broker = await createEmbeddedBroker({ config, clock, log, metrics })
-    return { bus: broker.bus, listen: () => broker.listen(), close: () => broker.close() }
+    return { busOf: async () => broker.bus, listen: () => broker.listen(), close: () => broker.close() }
   }
-  const external = await connectMqttBus({ url: config.broker, clientId: `parkmq-${config.node}`, clock, log, metrics })
-  return { bus: external.bus, listen: async () => null, close: () => external.close() }
+  const opened: MqttBus[] = []
+  return {
+    // A connection of its own for each service, so that the broker tells of each when it dies.
+    busOf: async service => {
+      const will = { topic: topics.serviceStatus(service, node), payload: 'offline', qos: 1, retain: true } as const
+      const bus = await connectMqttBus({ url, clientId: `parkmq-${node}-${service}`, clock, log, metrics, will })
+      opened.push(bus)
+      return bus.bus
+    },
+    listen: async () => null,
+    close: async () => { await Promise.all(opened.map(bus => bus.close())) }
+  }
 }
 
 async function stopAll (stops: readonly Stop[], log: Log): Promise<void> {

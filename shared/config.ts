@@ -93,7 +93,7 @@ export function loadConfig ({ file, flags = {}, env = process.env }: ConfigInput
     const from = sources[String(at[0])]
     const origin = from === 'file' ? ` in ${path}` : from === 'environment' ? ' from the environment' : from === 'flag' ? ' from the command line' : path ? ` in ${path}` : ''
     const value = at.reduce<unknown>((inside, key) => (inside as Record<PropertyKey, unknown> | undefined)?.[key], values)
-    throw new OperatorError('bad_config', `wrong setting${origin}: ${firstIssue(parsed.error)}${value === undefined ? '' : `, got ${JSON.stringify(value)}`}`)
+    throw new OperatorError('bad_config', `wrong setting${origin}: ${firstIssue(parsed.error)}${value === undefined ? '' : `, got ${withoutPassword(JSON.stringify(value))}`}`)
   }
   const ids = new Set<string>()
   for (const { lot: id } of parsed.data.lots) {
@@ -101,6 +101,11 @@ export function loadConfig ({ file, flags = {}, env = process.env }: ConfigInput
     ids.add(id)
   }
   return { config: parsed.data, sources: sources as Record<keyof Config, Source> }
+}
+
+/** A broker's URL may carry a password, which must not be shown or logged. */
+function withoutPassword (text: string): string {
+  return text.replace(/\/\/[^@/"]*@/g, '//...@')
 }
 
 function readFile (path: string): Record<string, unknown> {

@@ -98,7 +98,7 @@ export class Intake<Ticket> {
     for (const resolve of this.#idle.splice(0)) resolve()
   }
 
-  async #handle (batch: readonly Delivery[]): Promise<readonly Settlement[]> {
+  async #handle (batch: readonly Delivery[], alone = false): Promise<readonly Settlement[]> {
     const { consumer, clock, log, filter, metrics } = this.#parts
     const heldSinceMs = clock.nowMs()
     let told = false
@@ -109,7 +109,7 @@ export class Intake<Ticket> {
         if (told) log.info({ filter, messages: batch.length }, 'the ledger is available again')
         return outcomes
       } catch (error) {
-        if (!(error instanceof UnavailableError)) return await this.#handleSingly(batch, error)
+        if (!(error instanceof UnavailableError)) return alone ? this.#drop(batch, error) : await this.#handleSingly(batch)
         if (!told) {
           told = true
           log.error({ filter, messages: batch.length, err: error }, `the ledger is unavailable, messages are held unacknowledged for at most ${this.#holdMs} ms`)
@@ -121,14 +121,14 @@ export class Intake<Ticket> {
     }
   }
 
-  /** A batch failed for another reason than I/O: one message must not take the others with it. */
-  async #handleSingly (batch: readonly Delivery[], error: unknown): Promise<readonly Settlement[]> {
-    if (batch.length > 1) {
-      const settlements: Settlement[] = []
-      for (const delivery of batch) settlements.push(...await this.#handle([delivery]))
-      return settlements
-    }
-    const [delivery] = batch
+  /** A batch failed for another reason than I/O: one message must not take the others with it. Each is tried once more. */
+  async #handleSingly (batch: readonly Delivery[]): Promise<readonly Settlement[]> {
+    const settlements: Settlement[] = []
+    for (const delivery of batch) settlements.push(...await this.#handle([delivery], true))
+    return settlements
+  }
+
+  #drop ([delivery]: readonly Delivery[], error: unknown): readonly Settlement[] {
     this.#parts.metrics.poison.inc({ filter: this.#parts.filter })
     this.#parts.log.error({ err: error, topic: delivery?.topic, clientId: delivery?.clientId }, 'a message could not be handled; it is acknowledged and dropped')
     return [{ type: 'refused', refusal: { code: 'internal', message: `the message could not be handled: ${messageOf(error)}` } }]

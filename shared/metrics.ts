@@ -25,7 +25,6 @@ export function createMetrics () {
     held: counter('messages_held_total', 'Tries in vain to store held messages while the ledger was unavailable, by messages', ['filter']),
     abandoned: counter('messages_abandoned_total', 'Messages left unacknowledged because the ledger stayed unavailable', ['filter']),
     poison: counter('messages_poison_total', 'Messages that failed every handling and were dropped', ['filter']),
-    dropped: counter('messages_dropped_total', 'QoS 0 messages dropped because too many waited to be handled', ['filter']),
     published: counter('published_total', 'Messages published by the services, by kind', ['kind']),
     publishFailures: counter('publish_failures_total', 'Publishes that the broker did not accept', ['kind']),
     clients: new Gauge({ name: 'parkmq_broker_clients', help: 'Clients connected now', registers }),

@@ -46,9 +46,17 @@ export function isServicesOwn (topic: string): boolean {
   return SERVICES_OWN.test(topic)
 }
 
-const NOT_FOR_REPLIES = /^(?:lots|requests|services|cameras|sensors|cluster)(?:\/|$)|^\$|[+#\0]/
+const NOT_FOR_REPLIES = /^(?:lots|requests|services|cameras|sensors|cluster)(?:\/|$)|^\$|[+#]/
+/** Brokers close the connection of who publishes on a topic with one of these: ours, with all replies under way. */
+const NOT_IN_A_TOPIC = /[\p{Cc}\p{Cs}\p{Noncharacter_Code_Point}]/u
+/** mosquitto closes the connection above 200 levels. */
+const MAX_REPLY_LEVELS = 32
 
-/** Whether a reply may be sent to this topic: otherwise a requester could make the service forge a count. */
+/**
+ * Whether a reply may be sent to this topic: otherwise a requester could make the service forge a count, or make an
+ * external broker close the service's connection.
+ */
 export function mayReceiveReplies (topic: string): boolean {
-  return topic.length > 0 && topic.length <= 512 && !NOT_FOR_REPLIES.test(topic)
+  return topic.length > 0 && topic.length <= 512 && topic.split('/').length <= MAX_REPLY_LEVELS &&
+    !NOT_FOR_REPLIES.test(topic) && !NOT_IN_A_TOPIC.test(topic)
 }

@@ -54,6 +54,8 @@ function parseForm (lot: Id, value: object): ParsedMessage {
       const parsed = SensorBays.safeParse(value)
       if (!parsed.success) return refuse('bad_message', firstIssue(parsed.error))
       const { sensor, epoch, seq, bays } = parsed.data
+      // The schema leaves out a key named __proto__ instead of refusing it.
+      if (Object.hasOwn((value as { bays: object }).bays, '__proto__')) return refuse('bad_message', 'bays: __proto__ is not an id')
       return { message: { type: 'bays', lot, sensor, epoch, seq, bays: new Map(Object.entries(bays) as [Id, BayState][]) } }
     }
     default: return key satisfies never

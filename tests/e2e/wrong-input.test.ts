@@ -40,6 +40,7 @@ describe('a sensor message', () => {
     ['with an id that is none', 'lots/LOT-A/sensor', JSON.stringify({ ...id, sensor: '__proto__', delta: 1 }), [PAYLOAD_FORMAT_INVALID]],
     ['that is no UTF-8', 'lots/LOT-A/sensor', Buffer.from([0x22, 0xff, 0xfe, 0x22]), [PAYLOAD_FORMAT_INVALID]],
     ['with a bay state that is none', 'lots/LOT-A/sensor', JSON.stringify({ ...id, bays: { 'A-1': 'maybe' } }), [PAYLOAD_FORMAT_INVALID]],
+    ['with a bay named __proto__', 'lots/LOT-A/sensor', '{"sensor":"g","epoch":1,"seq":1,"bays":{"__proto__":"taken"}}', [PAYLOAD_FORMAT_INVALID]],
     ['of a lot that is not there', 'lots/NOPE/sensor', '1', [TOPIC_NAME_INVALID, IMPLEMENTATION_SPECIFIC]],
     ['of a lot named constructor', 'lots/constructor/sensor', '1', [TOPIC_NAME_INVALID, IMPLEMENTATION_SPECIFIC]],
     ['of a lot whose id is none', 'lots/A B/sensor', '1', [TOPIC_NAME_INVALID, IMPLEMENTATION_SPECIFIC]],

@@ -1,7 +1,7 @@
-// Stands between MQTT 5 clients and a broker, shows every packet that passes, and can cut the connections.
+// Stands between clients and a broker, shows every packet that passes, and can cut the connections.
 import { once } from 'node:events'
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
-import mqttPacket, { type Packet } from 'mqtt-packet'
+import mqttPacket, { type Packet, type Parser } from 'mqtt-packet'
 
 const PATIENCE_MS = 10_000
 
@@ -18,6 +18,7 @@ export class PacketProxy {
   readonly #server: Server
   readonly #sockets = new Set<Socket>()
   readonly #looks = new Set<() => void>()
+  readonly #versions: (4 | 5)[] = []
 
   private constructor (server: Server, brokerPort: number) {
     this.#server = server
@@ -77,15 +78,22 @@ export class PacketProxy {
     await once(this.#server, 'close')
   }
 
-  #join (from: Socket, into: Socket, to: Seen['to'], connection: number): void {
-    const parser = mqttPacket.parser({ protocolVersion: 5 })
+  #parser (to: Seen['to'], connection: number): Parser {
+    const parser = mqttPacket.parser({ protocolVersion: this.#versions[connection] ?? 5 })
     parser.on('packet', packet => {
       this.seen.push({ to, packet, connection })
       for (const look of this.#looks) look()
     })
+    return parser
+  }
+
+  #join (from: Socket, into: Socket, to: Seen['to'], connection: number): void {
+    let parser: Parser | undefined
     this.#sockets.add(from)
     from.on('data', (chunk: Buffer) => {
       into.write(chunk)
+      if (to === 'broker') this.#versions[connection] ??= versionOf(chunk)
+      parser ??= this.#parser(to, connection)
       parser.parse(chunk)
     })
     from.on('error', () => {})
@@ -94,4 +102,9 @@ export class PacketProxy {
       into.destroy()
     })
   }
+}
+
+/** The protocol version in a CONNECT: the byte after the protocol's name. */
+function versionOf (connect: Buffer): 4 | 5 {
+  return connect[connect.indexOf('MQTT') + 4] === 4 ? 4 : 5
 }

@@ -1,0 +1,177 @@
+// The doors: MQTT over TCP and over WebSocket, on one address, with one limit for both. Nagle's algorithm is off on
+// every socket: with it a request takes 40 ms. Nothing is said here about MQTT itself.
+import { createServer as createHttpServer, type IncomingMessage } from 'node:http'
+import { createServer, type AddressInfo, type Server, type Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import { createWebSocketStream, WebSocketServer, type WebSocket } from 'ws'
+import type { Config } from '../shared/config.js'
+import { messageOf, OperatorError } from '../shared/errors.js'
+import type { Connection } from './connection.js'
+import { Reason } from './reason-codes.js'
+import { shortened } from './refusals.js'
+import type { Report } from './report.js'
+
+/** Longest wait for connections to end by themselves when the broker closes, in milliseconds. */
+const CLOSE_WITHIN_MS = 1_500
+
+/** `mqttv3.1` is what older MQTT 3.1 clients offer. [MQTT-6.0.0-3] */
+const SUBPROTOCOLS = ['mqtt', 'mqttv3.1']
+const LOOPBACK_NAMES = new Set(['localhost', '127.0.0.1', '[::1]'])
+
+export interface ListenerParts {
+  readonly config: Pick<Config, 'host' | 'port' | 'wsPort' | 'limits'> & Partial<Pick<Config, 'wsOrigins'>>
+  readonly report: Report
+  /** Takes a new connection over. */
+  readonly accept: (stream: Duplex, address: string, request?: IncomingMessage) => Connection
+}
+
+export class Listeners {
+  readonly #parts: ListenerParts
+  readonly #tcp: Server
+  readonly #http: ReturnType<typeof createHttpServer>
+  readonly #ws: WebSocketServer
+  /** Every open socket of both doors. */
+  readonly #sockets = new Set<Socket>()
+
+  constructor (parts: ListenerParts) {
+    this.#parts = parts
+    const { limits } = parts.config
+    this.#tcp = createServer({ noDelay: true })
+    this.#tcp.on('connection', socket => {
+      if (this.#admit(socket)) parts.accept(socket, addressOf(socket))
+    })
+    this.#http = createHttpServer({ noDelay: true, headersTimeout: limits.connectTimeoutMs, requestTimeout: limits.connectTimeoutMs }, (_, response) => {
+      response.writeHead(426, { 'content-type': 'text/plain', connection: 'close' }).end('This is MQTT over WebSocket: connect with a MQTT client, subprotocol mqtt.\n')
+    })
+    this.#http.on('connection', socket => { this.#admit(socket) })
+    this.#http.on('upgrade', (request, socket, head) => this.#upgrade(request, socket, head))
+    this.#ws = new WebSocketServer({
+      noServer: true,
+      clientTracking: false,
+      perMessageDeflate: false,
+      // Twice the limit of a packet, so that a packet above the limit can still be told so by MQTT.
+      maxPayload: 2 * limits.packetBytes,
+      handleProtocols: offered => SUBPROTOCOLS.find(name => offered.has(name)) ?? false
+    })
+  }
+
+  /** Opens both doors; throws `OperatorError` that names the port and the fix. */
+  async open (): Promise<{ port: number, wsPort: number }> {
+    const { host, port, wsPort } = this.#parts.config
+    const opened = await listen(this.#tcp, host, port, '--port')
+    try {
+      return { port: opened, wsPort: await listen(this.#http, host, wsPort, '--ws-port') }
+    } catch (error) {
+      this.#tcp.close()
+      throw error
+    }
+  }
+
+  /** Lets nobody in any more. */
+  stop (): void {
+    if (this.#tcp.listening) this.#tcp.close()
+    if (this.#http.listening) this.#http.close()
+    this.#http.closeAllConnections()
+  }
+
+  /** Resolves when every socket is closed; those that do not close in time are destroyed. */
+  async closed (): Promise<void> {
+    const timer = setTimeout(() => {
+      for (const socket of this.#sockets) socket.destroy()
+    }, CLOSE_WITHIN_MS)
+    await Promise.all([...this.#sockets].map(socket => new Promise<void>(resolve => {
+      socket.once('close', () => resolve())
+      if (socket.destroyed) resolve()
+    })))
+    clearTimeout(timer)
+  }
+
+  #admit (socket: Socket): boolean {
+    const { limits } = this.#parts.config
+    if (this.#sockets.size >= limits.connections) {
+      socket.destroy()
+      this.#parts.report.broken({ clientId: null, address: addressOf(socket) }, `the limit of ${limits.connections} connections is reached`)
+      return false
+    }
+    this.#sockets.add(socket)
+    socket.once('close', () => this.#sockets.delete(socket))
+    return true
+  }
+
+  #upgrade (request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    const refusal = this.#refusalOf(request)
+    if (refusal !== null) {
+      this.#parts.report.broken({ clientId: null, address: addressOf(request.socket) }, refusal.words)
+      // Node's own listener is gone from a socket that is upgraded, and an error without one ends the process.
+      socket.on('error', () => socket.destroy())
+      socket.end(`HTTP/1.1 ${refusal.status}\r\nConnection: close\r\nContent-Type: text/plain\r\n\r\n${refusal.words}\n`)
+      return
+    }
+    this.#ws.handleUpgrade(request, socket, head, webSocket => this.#speak(webSocket, request))
+  }
+
+  #refusalOf (request: IncomingMessage): { status: string, words: string } | null {
+    const offered = (request.headers['sec-websocket-protocol'] ?? '').split(',').map(name => name.trim())
+    if (!SUBPROTOCOLS.some(name => offered.includes(name))) return { status: '400 Bad Request', words: 'the WebSocket subprotocol must be mqtt' }
+    const { origin } = request.headers
+    if (origin !== undefined && !this.#isKnown(origin)) {
+      return { status: '403 Forbidden', words: `web pages of ${shortened(origin)} may not connect; allow them with the setting wsOrigins` }
+    }
+    return null
+  }
+
+  /**
+   * Browsers let any page on the web connect to this machine and tell only in Origin which page it is. Programs send no
+   * Origin.
+   */
+  #isKnown (origin: string): boolean {
+    const { host, wsOrigins = [] } = this.#parts.config
+    if (wsOrigins.includes(origin)) return true
+    if (!URL.canParse(origin)) return false
+    const { hostname } = new URL(origin)
+    return hostname === host || LOOPBACK_NAMES.has(hostname)
+  }
+
+  #speak (webSocket: WebSocket, request: IncomingMessage): void {
+    // The stream hears only the first error; a later one must find somebody too.
+    webSocket.on('error', () => {})
+    const stream = createWebSocketStream(webSocket, {
+      // One frame for what aedes writes as six little pieces.
+      writev (chunks, done) {
+        webSocket.send(Buffer.concat(chunks.map(({ chunk }) => chunk as Buffer)), done)
+      }
+    })
+    const connection = this.#parts.accept(stream, addressOf(request.socket), request)
+    webSocket.on('message', (_, binary) => {
+      // [MQTT-6.0.0-1]
+      if (!binary) connection.refuse(Reason.malformedPacket, 'MQTT came in a WebSocket text frame')
+    })
+  }
+}
+
+function addressOf (socket: Socket): string {
+  return socket.remoteAddress ?? 'unknown'
+}
+
+async function listen (server: Server, host: string, port: number, flag: string): Promise<number> {
+  await new Promise<void>((resolve, reject) => {
+    const failed = (error: Error): void => reject(operatorError(error, host, port, flag))
+    server.once('error', failed)
+    server.listen({ host, port }, () => {
+      server.removeListener('error', failed)
+      resolve()
+    })
+  })
+  return (server.address() as AddressInfo).port
+}
+
+function operatorError (error: Error, host: string, port: number, flag: string): OperatorError {
+  const code = 'code' in error ? error.code : undefined
+  const options = { cause: error }
+  switch (code) {
+    case 'EADDRINUSE': return new OperatorError('port_in_use', `port ${port} on ${host} is in use; choose another with ${flag} or stop the program that uses it`, options)
+    case 'EACCES': return new OperatorError('port_not_allowed', `port ${port} on ${host} is not allowed for this user; choose one above 1023 with ${flag}`, options)
+    case 'EADDRNOTAVAIL': case 'ENOTFOUND': return new OperatorError('bad_host', `${host} is not an address of this machine; choose another with --host`, options)
+    default: return new OperatorError('cannot_listen', `cannot listen on ${host}, port ${port}: ${messageOf(error)}`, options)
+  }
+}

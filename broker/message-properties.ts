@@ -1,0 +1,31 @@
+// MQTT 5.0 properties between the wire (mqtt-packet's names and types) and the Bus.
+import type { MessageProperties } from '../shared/bus.js'
+import type { Properties, UserProperties } from './packets.js'
+
+const NONE: MessageProperties = Object.freeze({})
+
+/** What a service sees of the properties of a PUBLISH. */
+export function toMessageProperties (properties: Properties | undefined): MessageProperties {
+  if (properties === undefined) return NONE
+  const { responseTopic, correlationData, contentType, payloadFormatIndicator, messageExpiryInterval, userProperties } = properties
+  return {
+    ...(responseTopic !== undefined && { responseTopic }),
+    ...(correlationData !== undefined && { correlationData }),
+    ...(contentType !== undefined && { contentType }),
+    ...(payloadFormatIndicator !== undefined && { payloadFormatIndicator: payloadFormatIndicator ? 1 : 0 }),
+    ...(messageExpiryInterval !== undefined && { messageExpiryInterval }),
+    ...(userProperties !== undefined && { userProperties })
+  }
+}
+
+/** What goes on the wire of what a service says. */
+export function fromMessageProperties (properties: MessageProperties | undefined): Properties | undefined {
+  if (properties === undefined) return undefined
+  const { correlationData, payloadFormatIndicator, userProperties, ...same } = properties
+  return {
+    ...same,
+    ...(correlationData !== undefined && { correlationData: Buffer.from(correlationData) }),
+    ...(payloadFormatIndicator !== undefined && { payloadFormatIndicator: payloadFormatIndicator === 1 }),
+    ...(userProperties !== undefined && { userProperties: userProperties as UserProperties })
+  }
+}

@@ -1,0 +1,82 @@
+// Receives QoS 2 messages exactly once (MQTT 5.0 section 4.3.3): a PUBLISH that comes again, on the same connection or
+// a later one of the session, is not handled again, and everybody who waits for its PUBREC gets one.
+// aedes looks for a repeat only after the first was stored, so two in one read are two messages, and it keeps the
+// identifiers of a session that has ended, so that a later message with one of them is lost.
+import type { Connection } from './connection.js'
+import type { RefusedPublish } from './guard.js'
+import type { PublishPacket } from './packets.js'
+
+/** A message between its first PUBLISH and its PUBREL. */
+export interface Incoming {
+  readonly clientId: string
+  readonly messageId: number
+  /** Whose PUBREC is due: more than one when the client came back meanwhile and sent it again. */
+  readonly waiting: { connection: Connection, packet: PublishPacket }[]
+  received: boolean
+}
+
+export class Qos2Receiver {
+  readonly #sessions = new Map<string, Map<number, Incoming>>()
+
+  /**
+   * Notes a PUBLISH. Returns what `accept`, `refuse` or `abandon` must be told of later, or null when it is a repeat:
+   * then everything is done, and a PUBREC that is due is noted on the connection.
+   */
+  arrive (connection: Connection, packet: PublishPacket): Incoming | null {
+    const clientId = connection.client.id ?? ''
+    const messageId = packet.messageId ?? 0
+    const session = this.#sessions.get(clientId) ?? new Map<number, Incoming>()
+    this.#sessions.set(clientId, session)
+    const before = session.get(messageId)
+    if (before === undefined) {
+      const incoming: Incoming = { clientId, messageId, waiting: [{ connection, packet }], received: false }
+      session.set(messageId, incoming)
+      return incoming
+    }
+    if (before.received) connection.acknowledge(packet)
+    else if (before.waiting.every(other => other.connection !== connection)) before.waiting.push({ connection, packet })
+    return null
+  }
+
+  /** The message is handled: PUBREC is noted on the connections that this returns. */
+  accept (incoming: Incoming): readonly Connection[] {
+    incoming.received = true
+    return answer(incoming, null)
+  }
+
+  /** The message is refused; its identifier is free at once. */
+  refuse (incoming: Incoming, refused: RefusedPublish): readonly Connection[] {
+    this.#drop(incoming)
+    return answer(incoming, refused)
+  }
+
+  /** The message could not be handled: the client will send it again. */
+  abandon (incoming: Incoming): void {
+    this.#drop(incoming)
+  }
+
+  /** PUBREL: the identifier may be used for another message. */
+  release (clientId: string, messageId: number): void {
+    const incoming = this.#sessions.get(clientId)?.get(messageId)
+    if (incoming) this.#drop(incoming)
+  }
+
+  /** The session has ended. */
+  forget (clientId: string): void {
+    this.#sessions.delete(clientId)
+  }
+
+  /** Only if it is still the one that stands there: a new session may have begun meanwhile. */
+  #drop (incoming: Incoming): void {
+    const session = this.#sessions.get(incoming.clientId)
+    if (session?.get(incoming.messageId) !== incoming) return
+    session.delete(incoming.messageId)
+    if (session.size === 0) this.#sessions.delete(incoming.clientId)
+  }
+}
+
+function answer (incoming: Incoming, refused: RefusedPublish | null): readonly Connection[] {
+  const waiting = incoming.waiting.splice(0)
+  for (const { connection, packet } of waiting) connection.acknowledge(packet, refused)
+  return waiting.map(({ connection }) => connection)
+}

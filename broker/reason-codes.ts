@@ -1,0 +1,40 @@
+// The MQTT 5.0 reason codes (section 2.4) that this broker sends, by name. Numbers of the protocol stand here only.
+
+export const Reason = {
+  success: 0x00,
+  unspecified: 0x80,
+  malformedPacket: 0x81,
+  protocolError: 0x82,
+  implementationSpecific: 0x83,
+  unsupportedProtocolVersion: 0x84,
+  notAuthorized: 0x87,
+  serverBusy: 0x89,
+  serverShuttingDown: 0x8b,
+  keepAliveTimeout: 0x8d,
+  sessionTakenOver: 0x8e,
+  topicFilterInvalid: 0x8f,
+  topicNameInvalid: 0x90,
+  packetIdentifierNotFound: 0x92,
+  receiveMaximumExceeded: 0x93,
+  topicAliasInvalid: 0x94,
+  packetTooLarge: 0x95,
+  quotaExceeded: 0x97,
+  payloadFormatInvalid: 0x99
+} as const
+
+export type Reason = (typeof Reason)[keyof typeof Reason]
+
+/** `0x81` for 129: how codes stand in metrics and logs. */
+export function hexOf (reason: Reason): string {
+  return `0x${reason.toString(16).padStart(2, '0')}`
+}
+
+/** What a client did wrong, with the reason code that it is told. Thrown while decoding, a value everywhere else. */
+export class PacketError extends Error {
+  readonly reason: Reason
+  constructor (reason: Reason, message: string) {
+    super(message)
+    this.name = 'PacketError'
+    this.reason = reason
+  }
+}

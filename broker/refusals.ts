@@ -1,0 +1,30 @@
+// What a service's refusal is in MQTT 5.0: the reason code of PUBACK and PUBREC (sections 3.4.2.1 and 3.5.2.1).
+import type { ErrorCode, Refusal } from '../shared/errors.js'
+import type { RefusedPublish } from './guard.js'
+import { Reason } from './reason-codes.js'
+
+/** Codes without an entry are Implementation specific error, 0x83. */
+const REASONS: Partial<Record<ErrorCode, Reason>> = {
+  bad_message: Reason.payloadFormatInvalid,
+  bad_request: Reason.payloadFormatInvalid,
+  unknown_bay: Reason.payloadFormatInvalid,
+  too_large: Reason.payloadFormatInvalid,
+  unknown_lot: Reason.topicNameInvalid,
+  unknown_method: Reason.topicNameInvalid,
+  bad_topic: Reason.topicNameInvalid,
+  not_allowed: Reason.notAuthorized,
+  not_yours: Reason.notAuthorized,
+  over_limit: Reason.quotaExceeded
+}
+
+/** Characters of a topic or message that go into a Reason String or the log. */
+const SHORT = 200
+
+export function refusalOf ({ code, message }: Refusal): RefusedPublish {
+  return { reason: REASONS[code] ?? Reason.implementationSpecific, words: `${code}: ${shortened(message)}` }
+}
+
+/** The beginning of a text that a client made and may be long. */
+export function shortened (text: string): string {
+  return text.length <= SHORT ? text : `${text.slice(0, SHORT)}...`
+}

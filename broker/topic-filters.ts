@@ -1,0 +1,57 @@
+// Topic names and filters as MQTT defines them (5.0 section 4.7; 3.1.1 the same).
+
+/** aedes' subscription tree throws beyond this many levels. */
+export const MAX_TOPIC_LEVELS = 100
+
+/** Whether a topic name contains what only filters may. */
+export function wildcardIn (topic: string): boolean {
+  return topic.includes('+') || topic.includes('#')
+}
+
+export function hasTooManyLevels (topic: string): boolean {
+  // Most topics are shorter than the limit has slashes.
+  if (topic.length < MAX_TOPIC_LEVELS) return false
+  let levels = 1
+  for (let at = topic.indexOf('/'); at >= 0; at = topic.indexOf('/', at + 1)) levels++
+  return levels > MAX_TOPIC_LEVELS
+}
+
+/** What is wrong with a topic filter, in words; null when nothing is. [MQTT-4.7.1-1] [MQTT-4.7.1-2] [MQTT-4.7.3-1] */
+export function faultOfFilter (filter: string): string | null {
+  if (filter.length === 0) return 'is empty'
+  if (hasTooManyLevels(filter)) return `has more than ${MAX_TOPIC_LEVELS} levels`
+  if (!wildcardIn(filter)) return null
+  const levels = filter.split('/')
+  for (const [at, level] of levels.entries()) {
+    if (level === '#' ? at !== levels.length - 1 : level.length > 1 && wildcardIn(level)) return 'has a wildcard in a wrong place'
+  }
+  return null
+}
+
+/**
+ * A test whether a topic matches `filter`, made once and cheap to call: it compares in place and allocates nothing.
+ * Throws when the filter is not valid.
+ */
+export function matcherOf (filter: string): (topic: string) => boolean {
+  const fault = faultOfFilter(filter)
+  if (fault !== null) throw new Error(`the topic filter ${JSON.stringify(filter)} ${fault}`)
+  const levels = filter.split('/')
+  const startsWithWildcard = levels[0] === '+' || levels[0] === '#'
+  return topic => {
+    // Wildcards at the start do not reach $SYS and the like. [MQTT-4.7.2-1]
+    if (startsWithWildcard && topic.startsWith('$')) return false
+    let at = 0
+    for (let i = 0; i < levels.length; i++) {
+      const level = levels[i] ?? ''
+      if (level === '#') return true
+      // `a/#` matches `a` as well: then the topic has ended and only `#` is left.
+      if (at > topic.length) return false
+      const slash = topic.indexOf('/', at)
+      const end = slash < 0 ? topic.length : slash
+      if (level !== '+' && (end - at !== level.length || !topic.startsWith(level, at))) return false
+      at = end + 1
+      if (i === levels.length - 1) return end === topic.length
+    }
+    return false
+  }
+}

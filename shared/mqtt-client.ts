@@ -1,0 +1,203 @@
+// The one way in which parkmq connects to a broker as a client: MQTT.js with TCP_NODELAY on and with clear errors.
+// Never leave a publish hanging: when the connection is lost for good, what waits for an answer fails.
+import { randomBytes } from 'node:crypto'
+import { Socket } from 'node:net'
+import mqtt, { type IClientOptions, type MqttClient } from 'mqtt'
+import { OperatorError } from './errors.js'
+import type { Log } from './log.js'
+
+const DEFAULT_CONNECT_TIMEOUT_MS = 5_000
+const DEFAULT_KEEPALIVE_SECONDS = 30
+const RECONNECT_EVERY_MS = 1_000
+/** How long `endMqtt` waits for open acknowledgements before it closes the connection anyway. */
+const END_WITHIN_MS = 2_000
+const PROTOCOLS = new Set(['mqtt:', 'mqtts:', 'ws:', 'wss:'])
+
+/** The message that the broker publishes when this client is lost. */
+export interface Will {
+  readonly topic: string
+  readonly payload: string
+  readonly qos: 0 | 1
+  readonly retain: boolean
+}
+
+export interface ConnectOptions {
+  /** Default: `parkmq-` and 12 random characters. */
+  readonly clientId?: string
+  /** 5 is MQTT 5, 4 is MQTT 3.1.1. Default 5. */
+  readonly version?: 4 | 5
+  /** Forget the last session of this client id. Default true. */
+  readonly clean?: boolean
+  /** How long the broker keeps the session after a disconnect; MQTT 5 only. Default 0. */
+  readonly sessionExpirySeconds?: number
+  /** Default 30. */
+  readonly keepaliveSeconds?: number
+  /** Most QoS 1 messages that the broker may have unacknowledged on the way to us; MQTT 5 only. Default 65,535. */
+  readonly receiveMaximum?: number
+  readonly will?: Will
+  /** Connect again, every second, when the connection is lost later. The first try is always one. Default false. */
+  readonly reconnect?: boolean
+  /** Default 5,000. */
+  readonly connectTimeoutMs?: number
+  readonly username?: string
+  readonly password?: string
+  /** Called with the client before anything can arrive, to install handlers. */
+  readonly prepare?: (client: MqttClient) => void
+}
+
+/** Nobody answers at the broker's URL, or the broker does not let this client in. */
+export class UnreachableError extends Error {
+  readonly code = 'unreachable'
+  readonly url: string
+  constructor (url: string, message: string, options?: { cause: unknown }) {
+    super(message, options)
+    this.name = 'UnreachableError'
+    this.url = url
+  }
+}
+
+/**
+ * Connects to `mqtt://`, `ws://`, `mqtts://` or `wss://` and resolves when the broker has accepted the client.
+ * Without `reconnect`, a lost connection ends the client: open and later publishes fail with an error.
+ * Throws `OperatorError` (`bad_url`) for a URL that is none, `UnreachableError` when there is no broker, it does not
+ * answer within `connectTimeoutMs`, or it refuses the client.
+ */
+export async function connectMqtt (url: string, options: ConnectOptions = {}): Promise<MqttClient> {
+  checkUrl(url)
+  const client = mqtt.connect(url, clientOptions(options))
+  options.prepare?.(client)
+  sendWithoutDelay(client)
+  client.on('connect', () => sendWithoutDelay(client))
+  client.once('connect', () => {
+    // MQTT.js fails a publish on an ended client only while it believes that it would reconnect; with a period of 0 it
+    // would store the publish for ever instead.
+    client.options.reconnectPeriod = RECONNECT_EVERY_MS
+    if (options.reconnect !== true) client.on('close', () => endNow(client))
+  })
+  await firstConnection(client, url)
+  return client
+}
+
+/**
+ * Disconnects: waits up to 2 s for open acknowledgements, then sends DISCONNECT (so that no will is published) and
+ * closes. What is still open then fails. Ending an ended client does nothing.
+ */
+export async function endMqtt (client: MqttClient): Promise<void> {
+  if (client.disconnecting || client.disconnected) return
+  if (!client.connected) {
+    failOpen(client)
+    await client.endAsync(true)
+    return
+  }
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<void>(resolve => {
+    timer = setTimeout(() => {
+      // The broker may have closed it already: `close` need not come (again).
+      client.stream.destroy()
+      setImmediate(resolve)
+    }, END_WITHIN_MS)
+  })
+  await Promise.race([client.endAsync(), late])
+  clearTimeout(timer)
+  failOpen(client)
+}
+
+/** The URL without the password, for messages and logs. */
+export function shownUrl (url: string): string {
+  return url.replace(/\/\/[^@/]*@/, '//')
+}
+
+const SESSION_TAKEN_OVER = 0x8e
+
+/** Logs what becomes of a client that connects again by itself, from now until it is ended. */
+export function logTroubles (client: MqttClient, url: string, clientId: string, log: Log): void {
+  const fields = { clientId, url: shownUrl(url) }
+  client.on('close', () => { if (!client.disconnecting) log.warn(fields, 'the connection to the broker is lost; it is made again') })
+  client.on('connect', () => log.info(fields, 'connected to the broker again'))
+  client.on('disconnect', ({ reasonCode }) => {
+    if (reasonCode === SESSION_TAKEN_OVER) log.error(fields, 'another process uses this client id, and each pushes the other out: give every node its own name (PARKMQ_NODE)')
+    else log.warn({ ...fields, reasonCode }, 'the broker closes the connection')
+  })
+  // One a second while the broker is away; `close` has told it.
+  client.on('error', err => log.debug({ ...fields, err }, 'the connection to the broker has an error'))
+}
+
+function checkUrl (url: string): void {
+  if (!URL.canParse(url) || !PROTOCOLS.has(new URL(url).protocol)) {
+    throw new OperatorError('bad_url', `${shownUrl(url)} is not the URL of a broker: write mqtt://host:port, mqtts://, ws:// or wss://`)
+  }
+}
+
+function clientOptions (options: ConnectOptions): IClientOptions {
+  const { version = 5, reconnect = false } = options
+  return {
+    protocolVersion: version,
+    clientId: options.clientId ?? `parkmq-${randomBytes(6).toString('hex')}`,
+    clean: options.clean ?? true,
+    keepalive: options.keepaliveSeconds ?? DEFAULT_KEEPALIVE_SECONDS,
+    connectTimeout: options.connectTimeoutMs ?? DEFAULT_CONNECT_TIMEOUT_MS,
+    reconnectPeriod: 0,
+    // Otherwise one "server busy" while the broker starts again would be the end.
+    reconnectOnConnackError: reconnect,
+    ...options.username === undefined ? {} : { username: options.username },
+    ...options.password === undefined ? {} : { password: options.password },
+    ...options.will === undefined ? {} : { will: { ...options.will, payload: Buffer.from(options.will.payload) } },
+    ...version === 5 ? { properties: connectProperties(options) } : {}
+  }
+}
+
+function connectProperties (options: ConnectOptions): NonNullable<IClientOptions['properties']> {
+  return {
+    ...options.sessionExpirySeconds === undefined ? {} : { sessionExpiryInterval: options.sessionExpirySeconds },
+    ...options.receiveMaximum === undefined ? {} : { receiveMaximum: options.receiveMaximum }
+  }
+}
+
+/**
+ * Nagle's algorithm together with delayed ACK costs 40 to 90 ms a message, and MQTT.js passes no socket options on.
+ * Over WebSocket the stream is no socket, and `ws` sets TCP_NODELAY by itself.
+ */
+function sendWithoutDelay (client: MqttClient): void {
+  if (client.stream instanceof Socket) client.stream.setNoDelay(true)
+}
+
+async function firstConnection (client: MqttClient, url: string): Promise<void> {
+  let cause: unknown
+  const remember = (error: Error): void => { cause ??= error }
+  client.on('error', remember)
+  const connected = await new Promise<boolean>(resolve => {
+    client.once('connect', () => resolve(true))
+    client.once('close', () => resolve(false))
+  })
+  client.off('error', remember)
+  if (connected) return
+  client.end(true)
+  throw unreachable(url, cause)
+}
+
+function unreachable (url: string, cause: unknown): UnreachableError {
+  const shown = shownUrl(url)
+  if (cause instanceof Error && cause.message.startsWith('Connection refused: ')) {
+    return new UnreachableError(url, `the broker at ${shown} refused this client (${cause.message.slice('Connection refused: '.length)}): check user, password and client id`, { cause })
+  }
+  return new UnreachableError(url, `no broker answers at ${shown} (${reasonOf(cause)}): is parkmq running? start it with \`npm start\``, { cause })
+}
+
+function reasonOf (cause: unknown): string {
+  if (!(cause instanceof Error)) return 'the connection was closed'
+  // Node's error for a host with several addresses has no message of its own.
+  return cause.message || String((cause as NodeJS.ErrnoException).code ?? cause.name)
+}
+
+function endNow (client: MqttClient): void {
+  failOpen(client)
+  client.end(true)
+}
+
+/** MQTT.js forgets the callers of unacknowledged publishes when a connection ends; they get their error here. */
+function failOpen (client: MqttClient): void {
+  for (const [id, { cb }] of Object.entries(client.outgoing)) {
+    Reflect.deleteProperty(client.outgoing, id)
+    cb(new Error('the connection to the broker was lost before it acknowledged'))
+  }
+}

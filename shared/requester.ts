@@ -1,0 +1,242 @@
+// The client side of a request: one answer or one clear error within a time limit, over lost messages, lost connections
+// and an unavailable ledger. A changing request keeps its requestId over all tries, so it never has its effect twice.
+import { randomBytes, randomInt } from 'node:crypto'
+import type { IPublishPacket, MqttClient } from 'mqtt'
+import { systemClock, type Clock } from './clock.js'
+import { messageOf } from './errors.js'
+import { firstIssue, isMethod, READ_ONLY, Reply } from './schemas.js'
+import { topics } from './topics.js'
+
+const DEFAULT_TIMEOUT_MS = 5_000
+const DEFAULT_RETRIES = 2
+/** The first pause before a try after `unavailable`; it doubles with each, and is shortened by up to a half at random. */
+const BACK_OFF_MS = 200
+/** How long a reply may still come after the broker refused the request's PUBLISH: the two do not wait for each other. */
+const REFUSED_GRACE_MS = 250
+
+export interface RequesterOptions {
+  /** The whole time that a request may take over all its tries, in milliseconds; default 5,000. */
+  readonly timeoutMs?: number
+  /** Tries after the first, spread over `timeoutMs`; default 2. A try that a lost connection cut short does not count. */
+  readonly retries?: number
+  readonly clock?: Clock
+}
+
+export interface Requester {
+  /**
+   * Sends one request and resolves with its reply, a refusal included. `body` gets a `requestId` when the method changes
+   * something and it has none.
+   * Throws `TimeoutError` when no reply came, `RequestRefusedError` when the broker refused the PUBLISH,
+   * `ConnectionLostError` when the client is ended, and `BadReplyError` when the answer is no reply.
+   */
+  readonly request: (method: string, body?: object) => Promise<Reply>
+  /** Fails the open requests and unsubscribes. The client stays connected. */
+  readonly close: () => Promise<void>
+}
+
+/** No reply came in time. */
+export class TimeoutError extends Error {
+  readonly code = 'timeout'
+  override readonly name = 'TimeoutError'
+}
+
+/** The connection ended for good, or the requester was closed, before the reply came. */
+export class ConnectionLostError extends Error {
+  readonly code = 'connection_lost'
+  override readonly name = 'ConnectionLostError'
+}
+
+/** The broker did not take the request, with the reason that it gave. */
+export class RequestRefusedError extends Error {
+  readonly code = 'request_refused'
+  override readonly name = 'RequestRefusedError'
+}
+
+/** What came on the Response Topic is not a reply. */
+export class BadReplyError extends Error {
+  readonly code = 'bad_reply'
+  override readonly name = 'BadReplyError'
+}
+
+/** What ended one try. */
+type TryEnd =
+  | { readonly type: 'reply', readonly reply: Reply }
+  | { readonly type: 'late' }
+  | { readonly type: 'lost' }
+  | { readonly type: 'refused', readonly reason: string }
+  | { readonly type: 'failed', readonly error: Error }
+
+/** One request under way: any of its tries may still be answered. */
+interface Pending {
+  readonly correlations: Set<string>
+  /** Ends the current try. */
+  end: (how: TryEnd) => void
+}
+
+/**
+ * Subscribes to a response topic of its own under `replies/{client id}/` and resolves when requests may be made. With an
+ * MQTT 3.1.1 client, `replyTo` and `correlation` go in the body, and the reply carries `correlation` at its top level.
+ */
+export async function createRequester (client: MqttClient, { timeoutMs = DEFAULT_TIMEOUT_MS, retries = DEFAULT_RETRIES, clock = systemClock }: RequesterOptions = {}): Promise<Requester> {
+  const responseTopic = `replies/${(client.options.clientId ?? '').replace(/[^A-Za-z0-9._-]/g, '_')}/${token(9)}`
+  const v5 = client.options.protocolVersion === 5
+  const underWay = new Set<Pending>()
+  const open = new Map<string, Pending>()
+  let closed = false
+
+  const onMessage = (topic: string, payload: Uint8Array, packet: IPublishPacket): void => {
+    if (topic !== responseTopic) return
+    const parsed = parseReply(payload)
+    const correlation = v5 ? packet.properties?.correlationData?.toString('base64url') : parsed.correlation
+    // An unknown one is the late reply to a request that is over.
+    open.get(correlation ?? '')?.end(parsed.end)
+  }
+  const onClose = (): void => { for (const pending of underWay) pending.end({ type: 'lost' }) }
+  client.on('message', onMessage)
+  client.on('close', onClose)
+  await client.subscribeAsync(responseTopic, { qos: 1 })
+
+  const ended = (): boolean => closed || client.disconnecting || client.disconnected
+
+  /** One PUBLISH and what became of it, for at most `waitMs`. */
+  const tryOnce = async (method: string, body: object, pending: Pending, waitMs: number, leftMs: number): Promise<TryEnd> => {
+    const correlation = token(16)
+    pending.correlations.add(correlation)
+    open.set(correlation, pending)
+    return await new Promise<TryEnd>(resolve => {
+      let timer = clock.after(waitMs, () => pending.end({ type: 'late' }))
+      pending.end = how => {
+        timer.cancel()
+        resolve(how)
+      }
+      const payload = JSON.stringify(v5 ? body : { ...body, replyTo: responseTopic, correlation })
+      const properties = {
+        responseTopic,
+        correlationData: Buffer.from(correlation, 'base64url'),
+        contentType: 'application/json',
+        // A broker that keeps requests for an absent service must not hand them over when nobody waits any more.
+        messageExpiryInterval: Math.ceil(leftMs / 1_000)
+      }
+      client.publish(topics.request(method), payload, { qos: 1, ...v5 ? { properties } : {} }, error => {
+        if (!error) return
+        // Only the broker's own refusal has a number.
+        if (typeof (error as { code?: unknown }).code !== 'number') return pending.end(client.connected ? { type: 'failed', error } : { type: 'lost' })
+        timer.cancel()
+        timer = clock.after(REFUSED_GRACE_MS, () => pending.end({ type: 'refused', reason: messageOf(error) }))
+      })
+    })
+  }
+
+  /** Resolves when the client is connected, ended, or `waitMs` are over. */
+  const connection = async (pending: Pending, waitMs: number): Promise<void> => {
+    if (client.connected || ended()) return
+    await new Promise<void>(resolve => {
+      const timer = clock.after(waitMs, done)
+      function done (): void {
+        timer.cancel()
+        client.off('connect', done)
+        client.off('end', done)
+        resolve()
+      }
+      client.on('connect', done)
+      client.on('end', done)
+      pending.end = done
+    })
+  }
+
+  const request = async (method: string, givenBody: object, pending: Pending): Promise<Reply> => {
+    const body = withRequestId(method, givenBody)
+    const startedAtMs = clock.nowMs()
+    const leftMs = (): number => startedAtMs + timeoutMs - clock.nowMs()
+    let tries = 0
+    let sent = 0
+    let unavailable: Reply | null = null
+    while (leftMs() > 0) {
+      if (ended()) throw new ConnectionLostError(`the connection to the broker ended before ${method} was answered; whether it had its effect is not known`)
+      await connection(pending, leftMs())
+      if (!client.connected) continue
+      const triesLeft = Math.max(1, retries + 1 - tries)
+      tries++
+      sent++
+      const end = await tryOnce(method, body, pending, leftMs() / triesLeft, leftMs())
+      switch (end.type) {
+        case 'reply':
+          if (end.reply.ok || end.reply.error.code !== 'unavailable') return end.reply
+          unavailable = end.reply
+          if (tries > retries) return unavailable
+          await pause(clock, pending, Math.min(leftMs(), backOffMs(tries)))
+          break
+        case 'failed': throw end.error
+        case 'refused': throw new RequestRefusedError(`the broker refused ${method}: ${end.reason}`)
+        case 'lost': tries--; break
+        case 'late': break
+        default: end satisfies never
+      }
+    }
+    if (unavailable) return unavailable
+    throw new TimeoutError(sent === 0
+      ? `no connection to the broker within ${timeoutMs} ms: ${method} was not sent`
+      : `no reply to ${method} within ${timeoutMs} ms (sent ${sent} ${sent === 1 ? 'time' : 'times'}): is the reservation service running?`)
+  }
+
+  return {
+    async request (method, body = {}) {
+      const pending: Pending = { correlations: new Set(), end: () => {} }
+      underWay.add(pending)
+      try {
+        return await request(method, body, pending)
+      } finally {
+        underWay.delete(pending)
+        for (const correlation of pending.correlations) open.delete(correlation)
+      }
+    },
+    async close () {
+      if (closed) return
+      closed = true
+      onClose()
+      client.off('message', onMessage)
+      client.off('close', onClose)
+      if (client.connected && !client.disconnecting) await client.unsubscribeAsync(responseTopic)
+    }
+  }
+}
+
+function withRequestId (method: string, body: object): object {
+  const changes = !isMethod(method) || !READ_ONLY.has(method)
+  return changes && !('requestId' in body) ? { ...body, requestId: token(16) } : body
+}
+
+/** The reply in a payload, with the `correlation` that a 3.1.1 reply carries in its body. */
+function parseReply (payload: Uint8Array): { end: TryEnd, correlation?: string } {
+  let json: unknown
+  try {
+    json = JSON.parse(Buffer.from(payload).toString('utf8'))
+  } catch (cause) {
+    return { end: { type: 'failed', error: new BadReplyError(`the reply is not JSON: ${messageOf(cause)}`, { cause }) } }
+  }
+  const parsed = Reply.safeParse(json)
+  const end: TryEnd = parsed.success
+    ? { type: 'reply', reply: parsed.data }
+    : { type: 'failed', error: new BadReplyError(`the reply has not the shape of one: ${firstIssue(parsed.error)}`) }
+  const { correlation } = (json ?? {}) as { correlation?: unknown }
+  return typeof correlation === 'string' ? { end, correlation } : { end }
+}
+
+async function pause (clock: Clock, pending: Pending, ms: number): Promise<void> {
+  await new Promise<void>(resolve => {
+    const timer = clock.after(ms, resolve)
+    pending.end = () => {
+      timer.cancel()
+      resolve()
+    }
+  })
+}
+
+function backOffMs (tries: number): number {
+  const fullMs = BACK_OFF_MS * 2 ** (tries - 1)
+  return randomInt(fullMs / 2, fullMs + 1)
+}
+
+function token (bytes: number): string {
+  return randomBytes(bytes).toString('base64url')
+}

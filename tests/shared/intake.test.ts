@@ -1,0 +1,292 @@
+// Batches, holding, giving up, poison and stopping, with a clock turned by hand. Tickets are the payloads.
+import { Writable } from 'node:stream'
+import { pino } from 'pino'
+import { describe, expect, test } from 'vitest'
+import { ACCEPTED, type Consumer, type Delivery, type Outcome } from '../../shared/bus.js'
+import { UnavailableError } from '../../shared/errors.js'
+import { Intake, type Settlement } from '../../shared/intake.js'
+import { counterValues, createMetrics } from '../../shared/metrics.js'
+import { ManualClock } from '../support/clock.js'
+
+const UNAVAILABLE: Settlement = { type: 'unavailable' }
+
+interface Call {
+  readonly texts: string[]
+  readonly commit: (outcomes?: readonly Outcome[]) => void
+  readonly fail: (error: unknown) => void
+}
+
+/** An intake whose consumer the test plays, and everything that came of it. */
+function build (limits: Pick<Consumer, 'holdMs' | 'maxBatch' | 'abandon'> = {}) {
+  const clock = new ManualClock()
+  const metrics = createMetrics()
+  const calls: Call[] = []
+  const settled: [string, Settlement][] = []
+  const logged: Record<string, unknown>[] = []
+  const wakes = new Set<() => void>()
+  const woken = (): void => { for (const wake of wakes) wake() }
+  const until = async (done: () => boolean): Promise<void> => await new Promise(resolve => {
+    const look = (): void => {
+      if (!done()) return
+      wakes.delete(look)
+      resolve()
+    }
+    wakes.add(look)
+    look()
+  })
+  const consumer: Consumer = {
+    ...limits,
+    handle: async batch => await new Promise((resolve, reject) => {
+      calls.push({ texts: batch.map(text), commit: (outcomes = batch.map(() => ACCEPTED)) => resolve(outcomes), fail: reject })
+      woken()
+    })
+  }
+  const call = async (number: number): Promise<Call> => {
+    await until(() => calls.length > number)
+    return calls[number] as Call
+  }
+  const log = pino({ level: 'info' }, new Writable({
+    write (line: Buffer, _, done) {
+      logged.push(JSON.parse(line.toString()) as Record<string, unknown>)
+      done()
+    }
+  }))
+  const intake = new Intake<string>({
+    consumer, filter: 'lots/+/sensor', clock, log, metrics,
+    settle: (tickets, settlements) => {
+      expect(settlements).toHaveLength(tickets.length)
+      settled.push(...tickets.map((ticket, i): [string, Settlement] => [ticket, settlements[i] ?? UNAVAILABLE]))
+      woken()
+    }
+  })
+  return {
+    intake, clock, settled, logged, calls,
+    fail: async (number: number, error: unknown) => (await call(number)).fail(error),
+    commit: async (number: number, outcomes?: readonly Outcome[]) => (await call(number)).commit(outcomes),
+    push: (...texts: string[]) => { for (const one of texts) intake.push(delivery(one), one) },
+    call,
+    settledCount: async (count: number) => await until(() => settled.length >= count),
+    counter: async (name: string) => (await counterValues(metrics))[`parkmq_messages_${name}_total{filter=lots/+/sensor}`] ?? 0
+  }
+}
+
+function delivery (payload: string): Delivery {
+  return { topic: 'lots/LOT-A/sensor', payload: Buffer.from(payload), qos: 1, retain: false, dup: false, properties: {}, receivedAtMs: 0 }
+}
+
+function text (one: Delivery): string {
+  return Buffer.from(one.payload).toString()
+}
+
+const unavailable = (): UnavailableError => new UnavailableError('the disk is full', { cause: null })
+
+describe('batches', () => {
+  test('what arrives in one turn of the event loop is one batch, in order', async () => {
+    const { push, call } = build()
+    push('a', 'b', 'c')
+    expect((await call(0)).texts).toEqual(['a', 'b', 'c'])
+  })
+
+  test('what arrives during a commit is the next batch, and nothing is handed over before the commit ends', async () => {
+    const { push, call, calls, intake } = build()
+    push('a')
+    const first = await call(0)
+    push('b')
+    await new Promise(resolve => setImmediate(resolve))
+    push('c')
+    await new Promise(resolve => setImmediate(resolve))
+    expect(calls).toHaveLength(1)
+    expect(intake.waiting).toBe(2)
+    first.commit()
+    expect((await call(1)).texts).toEqual(['b', 'c'])
+  })
+
+  test('a batch has at most maxBatch deliveries', async () => {
+    const { push, call } = build({ maxBatch: 2 })
+    push('a', 'b', 'c', 'd', 'e')
+    for (const [number, texts] of [['a', 'b'], ['c', 'd'], ['e']].entries()) {
+      const one = await call(number)
+      expect(one.texts).toEqual(texts)
+      one.commit()
+    }
+  })
+
+  test('each delivery is settled once, with its own outcome, after the commit', async () => {
+    const { push, call, settled, settledCount } = build()
+    const refused: Outcome = { type: 'refused', refusal: { code: 'bad_message', message: 'no' } }
+    push('a', 'b')
+    const first = await call(0)
+    expect(settled).toEqual([])
+    first.commit([refused, ACCEPTED])
+    await settledCount(2)
+    expect(settled).toEqual([['a', refused], ['b', ACCEPTED]])
+  })
+})
+
+describe('an unavailable ledger', () => {
+  test('is tried again every 100 ms with the same batch; what arrives meanwhile waits', async () => {
+    const { push, fail, call, clock, settled, settledCount, counter, logged } = build()
+    push('a', 'b')
+    for (const number of [0, 1, 2]) {
+      await fail(number, unavailable())
+      push(`later ${number}`)
+      await clock.armed()
+      clock.advance(100)
+    }
+    const again = await call(3)
+    expect(again.texts).toEqual(['a', 'b'])
+    expect(settled).toEqual([])
+    again.commit()
+    await settledCount(2)
+    expect((await call(4)).texts).toEqual(['later 0', 'later 1', 'later 2'])
+    expect(await counter('held')).toBe(6)
+    expect(logged.map(({ msg }) => msg)).toEqual([
+      'the ledger is unavailable, messages are held unacknowledged for at most 5000 ms', 'the ledger is available again'
+    ])
+  })
+
+  test('is given up when holdMs are over: told to the consumer first, then settled as unavailable', async () => {
+    const order: string[] = []
+    const { push, fail, clock, settled, settledCount, counter } = build({
+      holdMs: 250,
+      abandon: async batch => { order.push(...batch.map(text), `settled: ${settled.length}`) }
+    })
+    push('a', 'b')
+    for (const number of [0, 1, 2]) {
+      await fail(number, unavailable())
+      await clock.armed()
+      clock.advance(100)
+    }
+    await fail(3, unavailable())
+    await settledCount(2)
+    expect(order).toEqual(['a', 'b', 'settled: 0'])
+    expect(settled).toEqual([['a', UNAVAILABLE], ['b', UNAVAILABLE]])
+    expect(await counter('abandoned')).toBe(2)
+  })
+
+  test('does not wait longer than 1 s for the consumer to tell the requesters', async () => {
+    const { push, fail, clock, settledCount, settled } = build({ holdMs: 0, abandon: async () => await new Promise(() => {}) })
+    push('a')
+    await fail(0, unavailable())
+    await clock.armed()
+    clock.advance(999)
+    await new Promise(resolve => setImmediate(resolve))
+    expect(settled).toEqual([])
+    clock.advance(1)
+    await settledCount(1)
+    expect(settled).toEqual([['a', UNAVAILABLE]])
+  })
+
+  test('survives a consumer that fails while it tells the requesters', async () => {
+    const { push, fail, settledCount, logged, clock } = build({ holdMs: 0, abandon: async () => { throw new Error('no connection') } })
+    push('a')
+    await fail(0, unavailable())
+    await settledCount(1)
+    expect(logged.at(-1)).toMatchObject({ msg: 'telling the requesters failed' })
+    expect(clock.waiting).toBe(0)
+  })
+})
+
+describe('a batch that fails for another reason', () => {
+  test('is tried message by message, and only the one that fails again is dropped', async () => {
+    const { push, call, settled, settledCount, counter, logged } = build()
+    push('a', 'poison', 'c')
+    for (const number of [0, 1, 2, 3]) {
+      const { texts, commit, fail } = await call(number)
+      if (texts.includes('poison')) fail(new Error('cannot divide by a plate'))
+      else commit()
+    }
+    await settledCount(3)
+    const dropped = { type: 'refused', refusal: { code: 'internal', message: 'the message could not be handled: cannot divide by a plate' } }
+    expect(settled).toEqual([['a', ACCEPTED], ['poison', dropped], ['c', ACCEPTED]])
+    expect(await counter('poison')).toBe(1)
+    expect(logged).toMatchObject([{ level: 50, topic: 'lots/LOT-A/sensor', msg: 'a message could not be handled; it is acknowledged and dropped' }])
+  })
+
+  test('is tried once more also when it is a single message', async () => {
+    const { push, fail, commit, settled, settledCount, counter } = build()
+    push('a')
+    await fail(0, new Error('once'))
+    await commit(1)
+    await settledCount(1)
+    expect(settled).toEqual([['a', ACCEPTED]])
+    expect(await counter('poison')).toBe(0)
+  })
+
+  test('with the ledger away in between, holds the message that met it', async () => {
+    const { push, commit, fail, call, clock, settled, settledCount } = build()
+    push('a', 'b')
+    await fail(0, new Error('bug'))
+    await fail(1, unavailable())
+    await clock.armed()
+    clock.advance(100)
+    const again = await call(2)
+    expect(again.texts).toEqual(['a'])
+    again.commit()
+    await commit(3)
+    await settledCount(2)
+    expect(settled).toEqual([['a', ACCEPTED], ['b', ACCEPTED]])
+  })
+
+  test('because the consumer returned too few outcomes, is not settled by guess', async () => {
+    const { push, commit, settled, settledCount } = build()
+    push('a', 'b')
+    await commit(0, [ACCEPTED])
+    await commit(1)
+    await commit(2, [])
+    await settledCount(2)
+    expect(settled[0]).toEqual(['a', ACCEPTED])
+    expect(settled[1]).toMatchObject(['b', { type: 'refused', refusal: { code: 'internal', message: expect.stringContaining('0 outcomes for 1') as string } }])
+  })
+})
+
+describe('stop', () => {
+  test('waits until what has arrived is settled, and refuses what comes later', async () => {
+    const { push, call, intake, settled } = build({ maxBatch: 1 })
+    push('a', 'b')
+    const first = await call(0)
+    let stopped = false
+    const stop = intake.stop().then(() => { stopped = true })
+    push('late')
+    expect(settled).toEqual([['late', UNAVAILABLE]])
+    first.commit()
+    const second = await call(1)
+    expect(stopped).toBe(false)
+    second.commit()
+    await stop
+    expect(settled).toEqual([['late', UNAVAILABLE], ['a', ACCEPTED], ['b', ACCEPTED]])
+  })
+
+  test('does not hold on to a batch that waits for the ledger', async () => {
+    const { push, fail, intake, clock, settled } = build()
+    push('a')
+    await fail(0, unavailable())
+    await clock.armed()
+    const stop = intake.stop()
+    await fail(1, unavailable())
+    await stop
+    expect(settled).toEqual([['a', UNAVAILABLE]])
+    expect(clock.waiting).toBe(0)
+  })
+
+  test('is done at once when nothing is there', async () => {
+    const { intake } = build()
+    await intake.stop()
+    expect(intake.waiting).toBe(0)
+  })
+})
+
+test('discard forgets what waits and fits, unsettled and in order, and never what is being handled', async () => {
+  const { push, call, intake, settled, settledCount } = build()
+  push('old 1')
+  const first = await call(0)
+  push('old 2', 'new 1', 'old 3', 'new 2')
+  intake.discard(ticket => ticket.startsWith('old'))
+  expect(intake.waiting).toBe(2)
+  first.commit()
+  const second = await call(1)
+  expect(second.texts).toEqual(['new 1', 'new 2'])
+  second.commit()
+  await settledCount(3)
+  expect(settled.map(([ticket]) => ticket)).toEqual(['old 1', 'new 1', 'new 2'])
+})

@@ -20,8 +20,11 @@ const REASONS: Partial<Record<ErrorCode, Reason>> = {
 /** Characters of a topic or message that go into a Reason String or the log. */
 const SHORT = 200
 
+/** [MQTT-1.5.4-1] [MQTT-1.5.4-2] A message quotes what a client sent. */
+const NOT_IN_A_STRING = /[\p{Cc}\p{Cs}\p{Noncharacter_Code_Point}]/gu
+
 export function refusalOf ({ code, message }: Refusal): RefusedPublish {
-  return { reason: REASONS[code] ?? Reason.implementationSpecific, words: `${code}: ${shortened(message)}` }
+  return { reason: REASONS[code] ?? Reason.implementationSpecific, words: `${code}: ${shortened(message).replace(NOT_IN_A_STRING, '?')}` }
 }
 
 /** The beginning of a text that a client made and may be long. */

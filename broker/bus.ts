@@ -122,7 +122,8 @@ export class EmbeddedBus implements Bus {
       topic: packet.topic,
       payload: packet.payload,
       qos: published ? packet.qos : 0,
-      retain: packet.retain,
+      // It comes live from its sender, whatever that asks the broker to keep; nothing on these topics is kept.
+      retain: false,
       dup: published && packet.dup,
       properties: toMessageProperties(packet.properties),
       receivedAtMs: this.#parts.clock.nowMs()

@@ -19,6 +19,7 @@ export interface Delivery {
   readonly topic: string
   readonly payload: Uint8Array
   readonly qos: 0 | 1 | 2
+  /** Whether it comes from the broker's store, and not live from its sender. */
   readonly retain: boolean
   readonly dup: boolean
   readonly properties: MessageProperties

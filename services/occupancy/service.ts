@@ -59,7 +59,7 @@ class SensorIntake {
   }
 
   async handle (batch: readonly Delivery[]): Promise<Outcome[]> {
-    const parsed = batch.map(delivery => delivery.retain ? NOT_NOW : parseSensorMessage(delivery))
+    const parsed = batch.map(parseSensorMessage)
     const messages: SensorMessage[] = []
     for (const item of parsed) if ('message' in item) messages.push(item.message)
     const results = messages.length > 0 ? await this.#store(messages) : []
@@ -94,6 +94,3 @@ class SensorIntake {
     this.#warn(delivery?.clientId ?? 'unknown client', { code: refusal.code, topic: delivery?.topic, clientId: delivery?.clientId }, refusal.message)
   }
 }
-
-/** A retained sensor message tells of some time ago, and again at every subscription. */
-const NOT_NOW = { refusal: { code: 'bad_message', message: 'sensor messages must not be retained' } } as const

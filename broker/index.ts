@@ -100,6 +100,9 @@ function hook (aedes: AedesBroker, bus: EmbeddedBus, received: Qos2Receiver): vo
     beginSession(client as unknown as AedesClient, received)
     done(null, true)
   }
+  // What aedes says to itself names clients and their filters: that is for nobody else.
+  const toItself = `$SYS/${aedes.id}/`
+  aedes.authorizeForward = (_client, packet) => packet.topic.startsWith(toItself) ? null : packet
   aedes.authorizePublish = (client, packet, done) => {
     bus.authorize(client as unknown as AedesClient | null, packet as unknown as PublishPacket | Will, done)
   }

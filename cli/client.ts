@@ -50,7 +50,7 @@ export function printReply<R> (options: ClientOptions, reply: Reply, show: (resu
   if (options.json) process.stdout.write(`${JSON.stringify(reply)}\n`)
   if (!reply.ok) {
     if (!options.json) process.stderr.write(`refused (${reply.error.code}): ${reply.error.message}\n`)
-    process.exitCode = EXIT.refused
+    process.exitCode = reply.error.code === 'bad_request' ? EXIT.usage : EXIT.refused
     return null
   }
   const result = reply.result as R
@@ -66,7 +66,7 @@ export class UsageError extends Error {
 /** Seconds of `90`, `90s`, `15m` or `2h`. */
 export function seconds (text: string, option: string): number {
   const match = /^(\d+)(s|m|h)?$/.exec(text)
-  if (!match) throw new UsageError(`${option} ${text} is not a time; write 90s, 15m or 2h`)
+  if (!match) throw new UsageError(`${option} ${text} is not a time; write 90s, 15m or 1h`)
   return Number(match[1]) * { s: 1, m: 60, h: 3_600 }[(match[2] ?? 's') as 's' | 'm' | 'h']
 }
 

@@ -1,18 +1,20 @@
 // `parkmq doctor`: the settings as they will be used and where each comes from, and checks of what usually goes wrong.
-import { access, constants, statfs } from 'node:fs/promises'
+import { access, constants, stat, statfs } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { dirname, resolve } from 'node:path'
 import { Command } from 'commander'
-import { loadConfig, type Config } from '../shared/config.js'
+import { loadConfig, urlOf, type Config } from '../shared/config.js'
 import { messageOf } from '../shared/errors.js'
-import { connectMqtt, endMqtt } from '../shared/mqtt-client.js'
+import { connectMqtt, endMqtt, shownUrl } from '../shared/mqtt-client.js'
 import { createRequester } from '../shared/requester.js'
+import { isFolderInUse } from '../storage/sqlite.js'
 import { EXIT } from './exit.js'
 import { table } from './table.js'
 
 interface Check {
   readonly name: string
-  readonly ok: boolean
+  /** Null for what is neither right nor wrong. */
+  readonly ok: boolean | null
   readonly said: string
 }
 
@@ -26,27 +28,32 @@ export function doctorCommand (): Command {
     .action(async ({ config: file, json, ...flags }: { config?: string, data?: string, port?: string, json?: boolean }) => {
       const { config, sources } = loadConfig({ file, flags })
       const checks = await runChecks(config)
-      if (json) process.stdout.write(`${JSON.stringify({ config, sources, checks })}\n`)
+      if (json) process.stdout.write(`${JSON.stringify({ config: { ...config, ...(config.broker !== undefined && { broker: shownUrl(config.broker) }) }, sources, checks })}\n`)
       else {
         const settings = Object.entries(sources).map(([key, source]) => [key, shown(config[key as keyof Config]), source])
-        process.stdout.write(`${table(['SETTING', 'VALUE', 'FROM'], settings)}\n\n${table(['CHECK', '', 'FOUND'], checks.map(c => [c.name, c.ok ? 'ok' : 'NO', c.said]))}\n`)
+        process.stdout.write(`${table(['SETTING', 'VALUE', 'FROM'], settings)}\n\n${table(['CHECK', '', 'FOUND'], checks.map(c => [c.name, c.ok === null ? '-' : c.ok ? 'ok' : 'NO', c.said]))}\n`)
       }
-      if (checks.some(check => !check.ok)) process.exitCode = EXIT.refused
+      if (checks.some(check => check.ok === false)) process.exitCode = EXIT.refused
     })
 }
 
 function shown (value: unknown): string {
   if (value === undefined) return 'off'
-  if (typeof value === 'string') return value
-  if (Array.isArray(value)) return `${value.length}: ${value.slice(0, 6).map(lot => (lot as { lot: string }).lot).join(', ')}${value.length > 6 ? ', ...' : ''}`
+  if (typeof value === 'string') return shownUrl(value)
+  if (Array.isArray(value)) {
+    const names = value.slice(0, 6).map(item => typeof item === 'string' ? item : (item as { lot: string }).lot)
+    return value.length === 0 ? 'none' : `${names.join(', ')}${value.length > 6 ? `, ... (${value.length})` : ''}`
+  }
   if (typeof value === 'object' && value !== null) return Object.entries(value as Record<string, number>).map(([k, v]) => `${k}=${v}`).join('\n')
   return JSON.stringify(value)
 }
 
 async function runChecks (config: Config): Promise<Check[]> {
   const running = await checkService(config)
-  const ports = running.ok || config.broker !== undefined ? [] : [await checkPort('MQTT port', config.host, config.port), await checkPort('WebSocket port', config.host, config.wsPort)]
-  return [checkNode(), await checkFolder(config.data), ...ports, running.ok || config.broker !== undefined ? running : { ...running, ok: true }]
+  const needed = config.broker !== undefined
+  const ports = running.ok || needed ? [] : [await checkPort('MQTT port', config.host, config.port), await checkPort('WebSocket port', config.host, config.wsPort)]
+  if (config.httpPort !== undefined && !running.ok) ports.push(await checkPort('HTTP port', config.host, config.httpPort))
+  return [checkNode(), await checkFolder(config.data), ...ports, running.ok || needed ? running : { ...running, ok: null }]
 }
 
 function checkNode (): Check {
@@ -58,6 +65,9 @@ function checkNode (): Check {
 async function checkFolder (data: string): Promise<Check> {
   const path = resolve(data)
   try {
+    const about = await stat(path).catch(() => null)
+    if (about !== null && !about.isDirectory()) return { name: 'data folder', ok: false, said: `${path} is a file; choose a folder with --data` }
+    if (about !== null && isFolderInUse(path)) return { name: 'data folder', ok: null, said: `${path} is in use by a running parkmq` }
     const there = await access(path, constants.W_OK).then(() => path, async (error: NodeJS.ErrnoException) => {
       if (error.code !== 'ENOENT') throw error
       await access(dirname(path), constants.W_OK)
@@ -84,7 +94,8 @@ async function checkPort (name: string, host: string, port: number): Promise<Che
 }
 
 async function checkService (config: Config): Promise<Check> {
-  const url = config.broker ?? `mqtt://${config.host}:${config.port}`
+  const url = config.broker ?? urlOf('mqtt', config.host, config.port)
+  const shownAs = shownUrl(url)
   const name = 'running service'
   try {
     const client = await connectMqtt(url, { connectTimeoutMs: 2_000 })
@@ -92,7 +103,7 @@ async function checkService (config: Config): Promise<Check> {
       const requester = await createRequester(client, { timeoutMs: 2_000, retries: 0 })
       try {
         const reply = await requester.request('ping', {})
-        return { name, ok: reply.ok, said: reply.ok ? `${url} answers: ${JSON.stringify(reply.result)}` : `${url} answers ${reply.error.code}` }
+        return { name, ok: reply.ok, said: reply.ok ? `${shownAs} answers: ${JSON.stringify(reply.result)}` : `${shownAs} answers ${reply.error.code}` }
       } finally {
         await requester.close()
       }

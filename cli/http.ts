@@ -34,7 +34,7 @@ export async function startHttp ({ port, host, ledger, metrics, log }: HttpParts
       response.writeHead(405, { allow: 'GET, HEAD' }).end()
       return
     }
-    answer(new URL(request.url ?? '/', 'http://localhost').pathname).then(({ status, type, body }) => {
+    answer((request.url ?? '/').split('?', 1)[0] ?? '/').then(({ status, type, body }) => {
       response.writeHead(status, { 'content-type': type }).end(request.method === 'HEAD' ? undefined : body)
     }, (err: unknown) => {
       log.error({ err }, 'a health or metrics request failed')

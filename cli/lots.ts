@@ -103,7 +103,11 @@ function lotCommand (): Command {
         await requestAndPrint(options, 'lot.add', { lot, ...settings(options), ...(options.closed && { open: false }) }, shown)
       }))
     .addCommand(withSettings(clientCommand('set', 'change a lot'))
-      .action(async (lot: string, options: LotOptions) => { await requestAndPrint(options, 'lot.set', { lot, ...settings(options) }, shown) }))
+      .action(async (lot: string, options: LotOptions) => {
+        const change = settings(options)
+        if (Object.keys(change).length === 0) throw new UsageError('lot set needs something to change, such as --capacity; --help lists it')
+        await requestAndPrint(options, 'lot.set', { lot, ...change }, shown)
+      }))
     .addCommand(act('open', 'open a lot', shown))
     .addCommand(act('close', 'close a lot: nothing is free there, reservations stay', shown))
     .addCommand(act('remove', 'remove a lot without live reservations', r => `${r.lot} is removed`))
@@ -118,6 +122,7 @@ function withSettings (command: Command): Command {
     .option('--counting <by>', 'who counts the cars: sensors, or requests (arrive and depart)')
     .option('--bays <ids>', 'its bays, separated by commas')
     .option('--bays-cover', 'the bays are all its places and give the count')
+    .option('--no-bays-cover', 'the bays are only shown')
 }
 
 function settings (options: LotOptions): Record<string, unknown> {
@@ -128,7 +133,7 @@ function settings (options: LotOptions): Record<string, unknown> {
     ...number('buffer'),
     ...(options.name !== undefined && { name: options.name }),
     ...(options.counting !== undefined && { counting: options.counting }),
-    ...(options.bays !== undefined && { bays: options.bays.split(',').map(bay => bay.trim()) }),
-    ...(options.baysCover && { baysCover: true })
+    ...(options.bays !== undefined && { bays: options.bays.split(',').map(bay => bay.trim()).filter(bay => bay !== '') }),
+    ...(options.baysCover !== undefined && { baysCover: options.baysCover })
   }
 }

@@ -31,7 +31,7 @@ function failed (error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage
   const code = error instanceof Error ? (error as Error & { code?: unknown }).code : undefined
   process.stderr.write(`parkmq: ${messageOf(error)}\n`)
-  if (code === 'usage' || code === 'bad_config') return EXIT.usage
+  if (code === 'usage' || code === 'bad_config' || code === 'bad_url') return EXIT.usage
   return code === 'unreachable' || code === 'timeout' ? EXIT.unreachable : EXIT.refused
 }
 

@@ -1,8 +1,8 @@
 // `reserve`, `cancel`, `arrive`, `depart` and `list`.
 import type { Command } from 'commander'
 import { Plate, type RequestBody } from '../shared/schemas.js'
-import { clientCommand, requestAndPrint, seconds, UsageError, type ClientOptions } from './client.js'
-import { keepSecret, secretOf } from './secrets.js'
+import { clientCommand, requestAndPrint, seconds, UsageError, wholeNumber, type ClientOptions } from './client.js'
+import { checkSecretsFolder, keepSecret, secretOf } from './secrets.js'
 import { table } from './table.js'
 
 interface ReservationResult { reservation: string, lot: string, plate: string, status: string, from: string, until: string, secret?: string }
@@ -15,9 +15,10 @@ function reserveCommand (): Command {
   return clientCommand('reserve', 'hold a place from now until the car comes or the hold expires')
     .argument('<lot>', 'id of the lot, such as LOT-A')
     .argument('<plate>', 'number plate, such as ABC123')
-    .option('--hold <time>', 'how long the place is held: 90s, 15m, 1h (default: what the service has set, 5m)')
+    .option('--hold <time>', 'how long the place is held, such as 90s or 15m, at most 1h (default: what the service has set, 5m)')
     .addHelpText('after', '\nThe secret that cancel, arrive and depart need is kept in your config folder.\n\nExample:\n  parkmq reserve LOT-A ABC123 --hold 10m')
     .action(async (lot: string, plate: string, options: ClientOptions & { hold?: string }) => {
+      checkSecretsFolder()
       const body = { lot, plate, ...(options.hold !== undefined && { holdSeconds: seconds(options.hold, '--hold') }) }
       const made = await requestAndPrint<ReservationResult>(options, 'reserve', body, r => `${r.reservation} holds a place in ${r.lot} for ${r.plate} until ${local(r.until)}`)
       if (made?.secret !== undefined) keepSecret({ ...made, secret: made.secret })
@@ -55,12 +56,13 @@ function listCommand (): Command {
     .option('--plate <plate>', 'only of this plate')
     .option('--status <status>', 'only held, arriving, arrived, departed, cancelled or expired')
     .option('--limit <n>', 'at most so many, up to 1000', '100')
-    .action(async ({ lot, plate, status, limit, ...options }: ClientOptions & { lot?: string, plate?: string, status?: string, limit: string }) => {
-      const body: Partial<Record<keyof RequestBody<'list'>, unknown>> = { limit: Number(limit), lot, plate, status }
+    .option('--after <reservation>', 'the next page: those after the last of this one')
+    .action(async ({ lot, plate, status, limit, after, ...options }: ClientOptions & { lot?: string, plate?: string, status?: string, limit: string, after?: string }) => {
+      const body: Partial<Record<keyof RequestBody<'list'>, unknown>> = { limit: wholeNumber(limit, '--limit'), lot, plate, status, after }
       await requestAndPrint<{ reservations: ReservationResult[], next?: string }>(options, 'list', body, ({ reservations, next }) => {
         if (reservations.length === 0) return 'no reservations'
         const rows = reservations.map(r => [r.reservation, r.lot, r.plate, r.status, local(r.from), local(r.until)])
-        return table(['RESERVATION', 'LOT', 'PLATE', 'STATUS', 'FROM', 'UNTIL'], rows) + (next === undefined ? '' : '\nthere are more; narrow the list, or raise --limit')
+        return table(['RESERVATION', 'LOT', 'PLATE', 'STATUS', 'FROM', 'UNTIL'], rows) + (next === undefined ? '' : `\nthere are more: --after ${next}`)
       })
     })
 }

@@ -1,48 +1,59 @@
-// The secrets of the reservations that this user made, in the user's config folder, readable by the user alone.
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+// The secrets of the reservations that this user made, in the user's config folder, readable by the user alone: one file
+// a reservation, so that commands at the same time do not lose each other's.
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import envPaths from 'env-paths'
 import { z } from 'zod'
 import { messageOf } from '../shared/errors.js'
 
-const Kept = z.array(z.object({ reservation: z.string(), lot: z.string(), plate: z.string(), secret: z.string(), until: z.string() }))
+const Kept = z.object({ reservation: z.string(), lot: z.string(), plate: z.string(), secret: z.string(), until: z.string() })
 type Kept = z.infer<typeof Kept>
 
-/** Most reservations whose secrets are kept; the oldest go first. */
-const MOST = 500
+/** How long a secret is kept after the end of its hold, in milliseconds: arrive and depart may need it. */
+const KEEP_MS = 30 * 24 * 3_600_000
 
-const folder = envPaths('parkmq', { suffix: '' }).config
-const file = join(folder, 'secrets.json')
+const folder = join(envPaths('parkmq', { suffix: '' }).config, 'secrets')
 
-function read (): Kept {
-  let text: string
+/** Throws when secrets cannot be kept: to be asked before a place is held. */
+export function checkSecretsFolder (): void {
+  const probe = join(folder, `.probe-${process.pid}`)
   try {
-    text = readFileSync(file, 'utf8')
+    mkdirSync(folder, { recursive: true, mode: 0o700 })
+    writeFileSync(probe, '', { mode: 0o600 })
+    rmSync(probe)
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
-    throw new Error(`cannot read the secrets of your reservations in ${file}: ${messageOf(error)}`, { cause: error })
-  }
-  try {
-    return Kept.parse(JSON.parse(text))
-  } catch (error) {
-    throw new Error(`${file} is damaged; move it away to go on, and pass --secret for reservations made before`, { cause: error })
+    throw new Error(`cannot keep secrets in ${folder}: ${messageOf(error)}; make it writable, or set XDG_CONFIG_HOME`, { cause: error })
   }
 }
 
-/** Keeps the secret of a reservation that was just made. Throws when it cannot be written. */
-export function keepSecret (made: Kept[number]): void {
-  mkdirSync(folder, { recursive: true, mode: 0o700 })
-  const kept = [...read().filter(one => one.reservation !== made.reservation), made].slice(-MOST)
-  // Written beside and moved, so that a crash leaves the old file or the new one.
-  const beside = `${file}.${process.pid}`
-  writeFileSync(beside, `${JSON.stringify(kept, null, 2)}\n`, { mode: 0o600 })
-  renameSync(beside, file)
+/** Keeps the secret of a reservation that was just made, and forgets those that are long over. */
+export function keepSecret (made: Kept): void {
+  writeFileSync(join(folder, `${made.reservation}.json`), `${JSON.stringify(made)}\n`, { mode: 0o600 })
+  for (const kept of all()) if (Date.parse(kept.until) + KEEP_MS < Date.now()) rmSync(join(folder, `${kept.reservation}.json`), { force: true })
 }
 
 /** The kept secret of a reservation, or of the newest one of this plate in this lot. */
 export function secretOf (which: { reservation: string } | { lot: string, plate: string }): string | undefined {
-  const fits = (one: Kept[number]): boolean => 'reservation' in which
+  const fits = (one: Kept): boolean => 'reservation' in which
     ? one.reservation === which.reservation
     : one.lot === which.lot && one.plate === which.plate
-  return read().findLast(fits)?.secret
+  return all().filter(fits).sort((a, b) => a.until < b.until ? -1 : 1).at(-1)?.secret
+}
+
+function all (): Kept[] {
+  let names: string[]
+  try {
+    names = readdirSync(folder).filter(name => name.startsWith('R-'))
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
+    throw new Error(`cannot read the secrets of your reservations in ${folder}: ${messageOf(error)}`, { cause: error })
+  }
+  return names.flatMap(name => {
+    // One that another command is just writing, or that is damaged, is as good as none: --secret still works.
+    try {
+      return Kept.parse(JSON.parse(readFileSync(join(folder, name), 'utf8')))
+    } catch {
+      return []
+    }
+  })
 }

@@ -1,6 +1,7 @@
 // `parkmq start`: broker and services in one process, until Ctrl-C.
 import { Command } from 'commander'
-import { loadConfig } from '../shared/config.js'
+import { loadConfig, urlOf } from '../shared/config.js'
+import { shownUrl } from '../shared/mqtt-client.js'
 import { createLog, type LogLevel } from '../shared/log.js'
 import { startApp } from './app.js'
 import { version } from './version.js'
@@ -39,8 +40,8 @@ export function startCommand (): Command {
       const lots = (await app.ledger.allLots()).length
       log.info({
         version, lots, data: config.data, tookMs: Math.round(performance.now() - startedMs),
-        ...(app.port === null ? { broker: config.broker } : { mqtt: `mqtt://${config.host}:${app.port}`, ws: `ws://${config.host}:${app.wsPort}` }),
-        ...(app.httpPort !== null && { http: `http://${config.host}:${app.httpPort}` })
+        ...(app.port === null ? { broker: shownUrl(config.broker ?? '') } : { mqtt: urlOf('mqtt', config.host, app.port), ws: urlOf('ws', config.host, app.wsPort) }),
+        ...(app.httpPort !== null && { http: urlOf('http', config.host, app.httpPort) })
       }, 'ready')
       await untilSignal(signal => {
         log.info({ signal }, 'stopping')

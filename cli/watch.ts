@@ -4,7 +4,7 @@ import type { Command } from 'commander'
 import logUpdate from 'log-update'
 import { LotState } from '../shared/schemas.js'
 import { lotOfTopic } from '../shared/topics.js'
-import { connectMqtt, endMqtt } from '../shared/mqtt-client.js'
+import { connectMqtt, endMqtt, shownUrl } from '../shared/mqtt-client.js'
 import { clientCommand, UsageError, type ClientOptions } from './client.js'
 import { lotTable } from './lots.js'
 
@@ -32,7 +32,8 @@ async function watch (only: readonly string[], options: ClientOptions): Promise<
   const draw = (): void => {
     timer = undefined
     const rows = [...states.values()].sort((a, b) => a.lot < b.lot ? -1 : 1)
-    logUpdate(`${lotTable(rows)}\n\n${footer(options.url, connected, services)}`)
+    const lots = rows.length > 0 || only.length === 0 ? lotTable(rows) : `no lot named ${only.join(', ')} has spoken`
+    logUpdate(`${lots}\n\n${footer(shownUrl(options.url), connected, services)}`)
   }
   const redraw = (): void => { if (live) timer ??= setTimeout(draw, REDRAW_MS) }
   client.on('message', (topic, payload) => {
@@ -44,7 +45,7 @@ async function watch (only: readonly string[], options: ClientOptions): Promise<
   })
   client.on('close', () => {
     connected = false
-    if (!live) process.stderr.write(`connection to ${options.url} lost; connecting again\n`)
+    if (!live) process.stderr.write(`connection to ${shownUrl(options.url)} lost; connecting again\n`)
     redraw()
   })
   client.on('connect', () => {
@@ -54,13 +55,18 @@ async function watch (only: readonly string[], options: ClientOptions): Promise<
   const topics = only.length > 0 ? only.map(lot => `lots/${lot}/state`) : ['lots/+/state']
   await client.subscribeAsync([...topics, 'services/+/+/status'], { qos: 1 })
   redraw()
-  await new Promise<void>(resolve => {
-    process.once('SIGINT', () => resolve())
-    process.once('SIGTERM', () => resolve())
-  })
+  await untilSignal()
   clearTimeout(timer)
   if (live) logUpdate.done()
   await endMqtt(client)
+}
+
+/** Listeners that stay: log-update's own would end the process at the first signal without them. */
+async function untilSignal (): Promise<void> {
+  await new Promise<void>(resolve => {
+    process.on('SIGINT', () => resolve())
+    process.on('SIGTERM', () => resolve())
+  })
 }
 
 /** Takes one `state`; an empty one says that the lot is gone. Returns whether anything changed. */
@@ -69,6 +75,7 @@ function takeState (topic: string, text: string, states: Map<string, LotState>, 
   if (lot === null) return false
   if (text === '') {
     states.delete(lot)
+    if (lines) process.stdout.write(lines.json ? `${JSON.stringify({ lot, removed: true })}\n` : `${lot} removed\n`)
     return true
   }
   let value: unknown

@@ -51,6 +51,8 @@ export interface Consumer {
   handle (batch: readonly Delivery[]): Promise<readonly Outcome[]>
   /** Told of deliveries that were held in vain, before their connections are closed without acknowledgement. */
   abandon? (batch: readonly Delivery[]): Promise<void>
+  /** Told of a poison message, so that whoever waits for an answer can be told. Must not throw. */
+  dropped? (delivery: Delivery): void
   /** How long a batch is held and tried again while the ledger is unavailable, in milliseconds; default 5,000. */
   readonly holdMs?: number
   /** Most deliveries in one batch; default 1,000. */

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import { parse } from 'yaml'
 import { z } from 'zod'
 import { messageOf, OperatorError } from './errors.js'
-import { firstIssue, NewLot } from './schemas.js'
+import { ConfiguredLot, firstIssue, NewLot } from './schemas.js'
 
 // Flags and variables are text; a file has numbers.
 const port = z.preprocess(value => typeof value === 'string' && /^\d+$/.test(value) ? Number(value) : value, z.int().min(0).max(65_535))
@@ -39,7 +39,7 @@ export const Config = z.strictObject({
     auditMs: count(1_000).default(90 * 24 * 3_600_000).describe('how long the audit and ended reservations are kept'),
     sensorMs: count(1_000).default(90 * 24 * 3_600_000).describe('how long the identity of a silent sensor is kept')
   }).prefault({}),
-  lots: z.array(NewLot).default([
+  lots: z.array(ConfiguredLot).default([
     lot('LOT-A', 100, 50), lot('LOT-B', 150, 75), lot('LOT-C', 80, 40), lot('LOT-D', 200, 120)
   ]).describe('lots that are made when the ledger first sees them here')
 })
@@ -120,7 +120,12 @@ function readFile (path: string): Record<string, unknown> {
   return { ...content }
 }
 
+/** `mqtt://host:port`, with brackets around an IPv6 address. */
+export function urlOf (scheme: 'mqtt' | 'ws' | 'http', host: string, port: number | null): string {
+  return `${scheme}://${host.includes(':') ? `[${host}]` : host}:${port}`
+}
+
 /** The broker URL that client commands use when none is given. */
 export function defaultUrl (env: NodeJS.ProcessEnv = process.env): string {
-  return env.PARKMQ_URL ?? `mqtt://127.0.0.1:${env.PARKMQ_PORT ?? Config.shape.port.parse(undefined)}`
+  return env.PARKMQ_URL ?? urlOf('mqtt', env.PARKMQ_HOST ?? '127.0.0.1', Number(env.PARKMQ_PORT ?? 1883))
 }

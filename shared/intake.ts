@@ -131,6 +131,7 @@ export class Intake<Ticket> {
   #drop ([delivery]: readonly Delivery[], error: unknown): readonly Settlement[] {
     this.#parts.metrics.poison.inc({ filter: this.#parts.filter })
     this.#parts.log.error({ err: error, topic: delivery?.topic, clientId: delivery?.clientId }, 'a message could not be handled; it is acknowledged and dropped')
+    if (delivery) this.#parts.consumer.dropped?.(delivery)
     return [{ type: 'refused', refusal: { code: 'internal', message: `the message could not be handled: ${messageOf(error)}` } }]
   }
 

@@ -32,7 +32,7 @@ export interface Lot {
   readonly baysCover: boolean
   /** Whether a message is known to be missing since the last recount. */
   readonly suspect: boolean
-  /** When a sensor of this lot was last heard; null when none was since the lot was made. */
+  /** When there was last a word on this lot: of a sensor, of a recount, or of arrive and depart where requests count; null before any. */
   readonly heardAtMs: number | null
   /** The quality as last published. */
   readonly quality: Quality

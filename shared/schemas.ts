@@ -93,8 +93,7 @@ const LotSettings = {
   baysCover: z.boolean()
 }
 
-/** A lot as an operator or the config file makes it. */
-export const NewLot = z.object({
+const newLot = {
   lot: Id,
   name: LotSettings.name.optional(),
   capacity: LotSettings.capacity,
@@ -105,9 +104,19 @@ export const NewLot = z.object({
   bays: LotSettings.bays.default([]),
   baysCover: LotSettings.baysCover.default(false),
   open: z.boolean().default(true)
-}).refine(lot => !lot.baysCover || lot.bays.length > 0, { path: ['bays'], error: 'baysCover needs the list of bays' })
-  .refine(lot => lot.buffer <= lot.capacity, { path: ['buffer'], error: 'must not be above the capacity' })
+}
+
+type LotRules = { baysCover: boolean, bays: unknown[], buffer: number, capacity: number }
+const hasItsBays = ({ baysCover, bays }: LotRules): boolean => !baysCover || bays.length > 0
+const hasRoom = ({ buffer, capacity }: LotRules): boolean => buffer <= capacity
+const NO_BAYS = { path: ['bays'], error: 'baysCover needs the list of bays' }
+const NO_ROOM = { path: ['buffer'], error: 'must not be above the capacity' }
+
+/** A lot as an operator makes it. */
+export const NewLot = z.object(newLot).refine(hasItsBays, NO_BAYS).refine(hasRoom, NO_ROOM)
 export type NewLot = z.infer<typeof NewLot>
+/** A lot of the config file: an unknown key is a typing error. */
+export const ConfiguredLot = z.strictObject(newLot).refine(hasItsBays, NO_BAYS).refine(hasRoom, NO_ROOM)
 
 const byReservation = z.object({ reservation: z.string().max(64), secret: z.string().max(128).optional() })
 const byLotAndPlate = z.object({ lot: Id, plate: Plate, secret: z.string().max(128).optional() })

@@ -9,6 +9,12 @@ export async function listedBays (database: Database, lot: Id): Promise<Id[]> {
   return rows.map(row => row.bay).sort()
 }
 
+/** Cars by a lot's listed bays: those taken, and those that nobody can vouch for. */
+export async function carsByBays (database: Database, lot: Id): Promise<number> {
+  const rows = await selectByKeys(database, 'bays', ['lot', 'listed'], [[lot, 1]])
+  return rows.filter(row => row.state !== 'free').length
+}
+
 /** Makes exactly `bays` the listed bays of a lot: new ones are `unknown`, those no longer listed are forgotten. */
 export async function listBays (database: Database, lot: Id, bays: readonly Id[], nowMs: number): Promise<void> {
   const known = new Map((await selectByKeys(database, 'bays', ['lot'], [[lot]])).map(row => [row.bay, row]))

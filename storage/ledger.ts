@@ -21,6 +21,8 @@ export interface LedgerParts {
 
 export class Ledger {
   readonly feed = new ChangeFeed()
+  /** Why the last transaction or read failed; null when it did not. */
+  #failing: UnavailableError | null = null
   readonly #parts: LedgerParts
 
   constructor (parts: LedgerParts) {
@@ -72,8 +74,9 @@ export class Ledger {
     })
   }
 
-  /** Throws `UnavailableError` unless the ledger can be written: the health check's question. */
+  /** Throws `UnavailableError` unless the ledger can be written and the last use of it went well: the health check's question. */
   async check (): Promise<void> {
+    if (this.#failing) throw this.#failing
     await this.#reaching(async () => await this.#parts.database.kysely.transaction().execute(async kysely => {
       await sql`update cursors set position = position where 1 = 0`.execute(kysely)
     }))
@@ -85,10 +88,13 @@ export class Ledger {
 
   async #reaching<T> (work: () => Promise<T>): Promise<T> {
     try {
-      return await work()
+      const result = await work()
+      this.#failing = null
+      return result
     } catch (error) {
-      if (this.#parts.isUnavailable(error)) throw new UnavailableError(`the ledger is unavailable: ${messageOf(error)}`, { cause: error })
-      throw error
+      if (!this.#parts.isUnavailable(error)) throw error
+      this.#failing = new UnavailableError(`the ledger is unavailable: ${messageOf(error)}`, { cause: error })
+      throw this.#failing
     }
   }
 }

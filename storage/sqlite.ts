@@ -1,6 +1,6 @@
 // Opens the ledger's SQLite file: one connection, WAL, every commit synced to disk before it returns, one process at a
 // time. Nothing outside this file knows the driver.
-import { mkdirSync } from 'node:fs'
+import { existsSync, mkdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import Driver from 'libsql'
 import { Kysely, SqliteDialect, type SqliteDatabase, type SqliteStatement } from 'kysely'
@@ -28,13 +28,15 @@ export async function openSqlite (folder: string): Promise<OpenedSqlite> {
   const release = lockFolder(path)
   try {
     const file = join(path, 'ledger.db')
-    const driver = connect(file)
+    const driver = new Driver(file)
     const kysely = new Kysely<Tables>({ dialect: new SqliteDialect({ database: cachingStatements(driver) }) })
     const database: Database = { kysely, engine: 'sqlite' }
     try {
+      // Nothing is written before it is certain that the file is ours.
       await refuseForeign(database, driver, file)
-      await migrate(database)
       driver.pragma(`application_id = ${APPLICATION_ID}`)
+      prepare(driver)
+      await migrate(database)
     } catch (error) {
       await kysely.destroy()
       throw error
@@ -82,15 +84,25 @@ function lockFolder (path: string): () => void {
   return () => lock.close()
 }
 
-function connect (file: string): Driver.Database {
-  const driver = new Driver(file)
+/** Whether another process holds the folder, which has a lock file. */
+export function isFolderInUse (path: string): boolean {
+  if (!existsSync(join(path, 'lock'))) return false
+  try {
+    lockFolder(path)()
+    return false
+  } catch (error) {
+    if (error instanceof OperatorError && error.code === 'data_in_use') return true
+    throw error
+  }
+}
+
+function prepare (driver: Driver.Database): void {
   driver.pragma('journal_mode = WAL')
   // Without FULL, a commit in WAL mode survives the process but not a power loss.
   driver.pragma('synchronous = FULL')
   driver.pragma('foreign_keys = ON')
   driver.pragma('temp_store = MEMORY')
   driver.pragma('cache_size = -16384')
-  return driver
 }
 
 async function refuseForeign (database: Database, driver: Driver.Database, file: string): Promise<void> {
@@ -133,12 +145,12 @@ function cachingStatements (driver: Driver.Database): SqliteDatabase {
   }
 }
 
-const STORAGE_CODES = /^SQLITE_(FULL|IOERR|READONLY|CANTOPEN|BUSY|LOCKED|NOMEM|PERM|AUTH|PROTOCOL)/
+const STORAGE_CODES = /^SQLITE_(FULL|IOERR|READONLY|CANTOPEN|BUSY|LOCKED|NOMEM|PERM|AUTH|PROTOCOL|CORRUPT|NOTADB)/
 
 /** Whether the error says that the ledger cannot be read or written now, rather than that a statement is wrong. */
 export function isSqliteUnavailable (error: unknown): boolean {
   const code: unknown = error instanceof Error ? (error as Error & { code?: unknown }).code : undefined
   if (typeof code === 'string' && STORAGE_CODES.test(code)) return true
   // The driver gives some I/O errors no code of their own.
-  return /disk is full|disk I\/O error|readonly database|unable to open database file|database is locked/i.test(messageOf(error))
+  return /disk is full|disk I\/O error|readonly database|unable to open database file|database is locked|malformed|not a database/i.test(messageOf(error))
 }

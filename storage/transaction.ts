@@ -28,7 +28,6 @@ export class LedgerTransaction {
   readonly #loaded = new Map<Id, Lot>()
   /** Changed and not written yet. */
   readonly #lots = new Map<Id, Lot>()
-  readonly #removed = new Set<Id>()
   /** Changed and not written yet. */
   readonly #reservations = new Map<string, Reservation>()
   /** Reservations as they are now, changed or just loaded. */
@@ -53,13 +52,6 @@ export class LedgerTransaction {
     await this.#applyDue(rows.filter(row => row.due_at_ms !== null && row.due_at_ms <= this.nowMs).map(row => row.id))
   }
 
-  /** Loads every lot. */
-  async loadAll (): Promise<Lot[]> {
-    const ids = await this.database.kysely.selectFrom('lots').select('id').orderBy('id').execute()
-    await this.load(ids.map(row => row.id))
-    return ids.flatMap(({ id }) => this.lot(id) ?? [])
-  }
-
   /** A loaded lot as it is now in this transaction; undefined when there is none of this id. */
   lot (id: Id): Lot | undefined {
     return this.#lots.get(id) ?? this.#loaded.get(id)
@@ -75,10 +67,12 @@ export class LedgerTransaction {
     })
   }
 
-  removeLot (id: Id): void {
+  /** Removes a lot with its sensors and bays, at once: the same transaction may make it anew. */
+  async removeLot (id: Id): Promise<void> {
     this.#lots.delete(id)
     this.#loaded.delete(id)
-    this.#removed.add(id)
+    this.#changed.add(id)
+    await this.#erase(id)
   }
 
   /** A reservation as it is now in this transaction. */
@@ -105,7 +99,9 @@ export class LedgerTransaction {
   setReservation (before: Reservation | null, after: Reservation, cause: Cause, carCountedElsewhere = false): void {
     const lot = this.lot(after.lot)
     if (!lot) throw new Error(`reservation ${after.id} is of the lot ${after.lot}, which is not loaded`)
-    const next = lotAfter(lot, before, after, carCountedElsewhere)
+    const changed = lotAfter(lot, before, after, carCountedElsewhere)
+    // Where requests count, arrive and depart are the word on the lot that sensors are elsewhere.
+    const next = changed.counted === lot.counted ? changed : { ...changed, heardAtMs: this.nowMs }
     this.setLot(after.dueAtMs !== null && (next.dueAtMs === null || after.dueAtMs < next.dueAtMs) ? { ...next, dueAtMs: after.dueAtMs } : next)
     this.#reservations.set(after.id, after)
     this.#known.set(after.id, after)
@@ -143,13 +139,11 @@ export class LedgerTransaction {
     for (const lot of this.#lots.values()) this.#auditQuality(lot)
     await upsert(this.database, 'lots', ['id'], [...this.#lots.values()].map(rowOfLot))
     await upsert(this.database, 'reservations', ['id'], [...this.#reservations.values()].map(rowOfReservation))
-    for (const id of this.#removed) await this.#erase(id)
     await appendAudit(this.database, this.nowMs, this.#audit)
     for (const [id, lot] of this.#lots) this.#loaded.set(id, lot)
-    for (const id of [...this.#lots.keys(), ...this.#removed, ...this.#audit.map(entry => entry.lot)]) this.#changed.add(id)
+    for (const id of [...this.#lots.keys(), ...this.#audit.map(entry => entry.lot)]) this.#changed.add(id)
     this.#lots.clear()
     this.#reservations.clear()
-    this.#removed.clear()
     this.#audit = []
   }
 

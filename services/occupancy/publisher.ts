@@ -24,7 +24,7 @@ export interface PublisherParts {
 
 /** What was last published of a lot. */
 interface Published {
-  readonly version: number
+  readonly state: string
   readonly free: number
   readonly bays: ReadonlyMap<Id, BayState>
 }
@@ -114,14 +114,15 @@ export class Publisher {
   #publishLot (lot: Lot, bays: ReadonlyMap<Id, BayState>, sent: Promise<void>[]): void {
     const { bus, metrics } = this.#parts
     const before = this.#published.get(lot.id)
-    if (before && before.version === lot.version) return
+    const state = JSON.stringify(stateOf(lot))
+    if (before?.state === state) return
     const free = freePlaces(lot)
     let messages = 1
     if (before?.free !== free) {
       sent.push(bus.publish(topics.free(lot.id), String(free), RETAINED))
       messages++
     }
-    sent.push(bus.publish(topics.state(lot.id), JSON.stringify(stateOf(lot)), RETAINED_JSON))
+    sent.push(bus.publish(topics.state(lot.id), state, RETAINED_JSON))
     for (const [bay, state] of bays) {
       if (before?.bays.get(bay) === state) continue
       sent.push(bus.publish(topics.bay(lot.id, bay), state, RETAINED))
@@ -129,7 +130,7 @@ export class Publisher {
     }
     for (const bay of before?.bays.keys() ?? []) if (!bays.has(bay)) sent.push(bus.publish(topics.bay(lot.id, bay), '', RETAINED))
     metrics.published.inc({ kind: 'lot' }, messages)
-    this.#published.set(lot.id, { version: lot.version, free, bays })
+    this.#published.set(lot.id, { state, free, bays })
   }
 
   /** An empty retained message takes a topic away: the lot is gone. */

@@ -13,7 +13,7 @@ import type { SensorMessage } from './core.js'
 import { parseSensorMessage } from './messages.js'
 import { Outbox } from './outbox.js'
 import { Publisher } from './publisher.js'
-import { startWatch } from './watch.js'
+import { catchUp, startWatch } from './watch.js'
 
 export interface OccupancyParts {
   readonly bus: Bus
@@ -31,6 +31,7 @@ export async function startOccupancy (parts: OccupancyParts): Promise<RunningSer
   const { bus, ledger, clock, metrics, config } = parts
   const log = parts.log.child({ service: 'occupancy' })
   const shared = { bus, ledger, clock, log, metrics }
+  await catchUp({ ...shared, times: config.times })
   const publisher = new Publisher(shared)
   await publisher.publishAll()
   const outbox = await Outbox.start(shared)

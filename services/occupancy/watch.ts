@@ -26,6 +26,12 @@ function lookEveryMs (timeMs: number, mostMs: number): number {
   return Math.min(Math.max(Math.round(timeMs / 10), 50), mostMs)
 }
 
+/** Tells what came due while nobody ran; to be done before anything is published. */
+export async function catchUp (parts: WatchParts): Promise<void> {
+  await untilFew(() => tellGaps(parts))
+  await untilFew(() => tellSilence(parts))
+}
+
 export function startWatch (parts: WatchParts): Repeating {
   const { clock, log, times } = parts
   const tasks = [
@@ -43,21 +49,24 @@ async function untilFew (step: () => Promise<number>): Promise<void> {
 async function tellGaps ({ ledger, clock, metrics }: WatchParts): Promise<number> {
   const due = await ledger.read(async database => await sensorsWithGap(database, clock.nowMs(), AT_ONCE))
   if (due.length === 0) return 0
-  return await ledger.transact('occupancy', async tx => {
+  const { sensors, missing } = await ledger.transact('occupancy', async tx => {
     // Read again inside: a late message may have closed the gap meanwhile.
     const sensors = await sensorsWithGap(tx.database, tx.nowMs, AT_ONCE)
     await tx.load(sensors.map(sensor => sensor.lot))
+    let missing = 0
     for (const { lot: id, sensor, seen } of sensors) {
       const { told } = tellGap(seen)
       const lot = tx.lot(id)
       if (told === 0 || !lot) continue
-      metrics.sensorGaps.inc(told)
+      missing += told
       tx.setLot({ ...lot, suspect: true })
       tx.audit({ lot: id, type: 'sensor.gap', who: 'time', sensor, after: { missing: told, epoch: seen.epoch } })
     }
     await saveSensors(tx.database, sensors.map(sensor => ({ ...sensor, seen: tellGap(sensor.seen).seen })))
-    return sensors.length
+    return { sensors: sensors.length, missing }
   })
+  metrics.sensorGaps.inc(missing)
+  return sensors
 }
 
 async function tellSilence ({ ledger, clock, times }: WatchParts): Promise<number> {

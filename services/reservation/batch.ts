@@ -9,7 +9,7 @@ import { answered, availabilityAnswer, lotAnswer, refusedAnswer, reservationAnsw
 import { choose, reserve, step, type Asker, type Decision } from './core.js'
 import { addLot, openLot, removeLot, setLot, unknownLot } from './lots.js'
 import { sha256, type Request } from './requests.js'
-import { listLots, listReservations, loadFor } from './store.js'
+import { listLots, listReservations, loadFor, lotsWithDue } from './store.js'
 import type { Lot } from '../../shared/lot.js'
 
 export interface BatchSettings {
@@ -45,7 +45,9 @@ export async function answerBatch (tx: LedgerTransaction, requests: readonly Req
     const answer = await carryOut(tx, request, settings)
     const text = JSON.stringify(answer)
     answers.push({ answer, text, replayed: false })
-    if (remembered && request.requestId !== null) {
+    // What was wrong with the request may be right when it comes again.
+    const passing = !answer.ok && answer.error.code === 'bad_request'
+    if (remembered && !passing && request.requestId !== null) {
       const stored = { caller: request.user ?? '', requestId: request.requestId, method: request.call.method, bodyHash: request.bodyHash, reply: text }
       history.set(key, stored)
       news.push(stored)
@@ -76,13 +78,12 @@ async function carryOut (tx: LedgerTransaction, request: Request, settings: Batc
       return chosen.ok ? answered(reservationAnswer(chosen.value)) : refusedAnswer(chosen.refusal)
     }
     case 'list': {
+      // What is due is applied first, so that what fits the filter is what is answered.
+      await tx.load(await lotsWithDue(tx.database, tx.nowMs))
       await tx.flush()
       const found = await listReservations(tx.database, call.body)
-      tx.know(found)
-      // What is due is applied to those as well.
-      await tx.load(found.map(reservation => reservation.lot))
       const last = found.length === call.body.limit ? found.at(-1)?.id : undefined
-      return answered({ reservations: found.map(({ id }) => tx.reservation(id)).filter(r => r !== undefined).map(reservationAnswer), ...(last !== undefined && { next: last }) })
+      return answered({ reservations: found.map(reservationAnswer), ...(last !== undefined && { next: last }) })
     }
     case 'lot.add': return lotAnswered(tx, await addLot(tx, call.body, cause))
     case 'lot.set': return lotAnswered(tx, await setLot(tx, call.body, cause))

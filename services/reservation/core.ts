@@ -30,8 +30,9 @@ export interface Asker {
 export function reserve (lot: Lot, live: readonly Reservation[], plate: string, holdMs: number, asker: Asker, fresh: Fresh, nowMs: number): Decision<Reservation> {
   if (!lot.open) return refuse('lot_closed', `the lot ${lot.id} is closed`)
   const window = { fromMs: nowMs, toMs: nowMs + holdMs }
-  if (freePlaces(lot) < 1 || !fits(live, window, lot.capacity - lot.buffer)) {
-    return refuse('lot_full', `the lot ${lot.id} has no free place; try another lot, or later`)
+  if (freePlaces(lot) < 1) return refuse('lot_full', `the lot ${lot.id} has no free place; try another lot, or later`)
+  if (!fits(live, window, lot.capacity - lot.buffer)) {
+    return refuse('lot_full', `all places of the lot ${lot.id} belong to reservations, some of cars that have not departed; try another lot, or later`)
   }
   return decided({
     id: fresh.id, lot: lot.id, plate, status: 'held', ...window, dueAtMs: window.toMs,

@@ -1,7 +1,7 @@
 // The operators' acts on lots, inside a transaction.
 import type { Id, Lot } from '../../shared/lot.js'
 import type { NewLot, RequestBody } from '../../shared/schemas.js'
-import { listBays, listedBays } from '../../storage/bays.js'
+import { carsByBays, listBays, listedBays } from '../../storage/bays.js'
 import type { Ledger } from '../../storage/ledger.js'
 import type { Cause, LedgerTransaction } from '../../storage/transaction.js'
 import { changeLot, decided, newLot, refuse, settingsOf, type Decision } from './core.js'
@@ -23,9 +23,12 @@ export async function setLot (tx: LedgerTransaction, change: RequestBody<'lot.se
   const changed = changeLot(lot, change, bays)
   if (!changed.ok) return changed
   if (change.bays) await listBays(tx.database, lot.id, change.bays, tx.nowMs)
-  tx.setLot(changed.value)
-  tx.audit({ lot: lot.id, type: 'lot.changed', ...cause, before: settingsOf(lot), after: settingsOf(changed.value) })
-  return changed
+  // Other bays give another count: one that nobody has vouched for is not given away.
+  const bySettings = changed.value.baysCover && (change.bays !== undefined || !lot.baysCover)
+  const next = bySettings ? { ...changed.value, counted: await carsByBays(tx.database, lot.id) } : changed.value
+  tx.setLot(next)
+  tx.audit({ lot: lot.id, type: 'lot.changed', ...cause, before: { ...settingsOf(lot), counted: lot.counted }, after: { ...settingsOf(next), counted: next.counted } })
+  return decided(next)
 }
 
 export function openLot (tx: LedgerTransaction, id: Id, open: boolean, cause: Cause): Decision<Lot> {
@@ -44,7 +47,7 @@ export async function removeLot (tx: LedgerTransaction, id: Id, cause: Cause): P
   if (!lot) return unknownLot(id)
   await tx.flush()
   if (await hasLiveReservations(tx.database, id)) return refuse('lot_in_use', `the lot ${id} has live reservations; cancel them or wait until they end, then remove it`)
-  tx.removeLot(id)
+  await tx.removeLot(id)
   tx.audit({ lot: id, type: 'lot.removed', ...cause, before: settingsOf(lot) })
   return decided(lot)
 }

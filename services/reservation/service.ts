@@ -50,6 +50,7 @@ export async function startReservation (parts: ReservationParts): Promise<Runnin
   await bus.consume(REQUEST_FILTER, {
     handle: async batch => await answering.handle(batch),
     abandon: async batch => await answering.abandon(batch),
+    dropped: delivery => answering.failed(delivery),
     holdMs: HOLD_REQUESTS_MS,
     maxBatch: 500
   })
@@ -132,6 +133,15 @@ class RequestIntake {
     }))
   }
 
+  /** A fault of ours: the requester is told, and nothing was changed. */
+  failed (delivery: Delivery): void {
+    const item = parseRequest(delivery)
+    if (item.type !== 'request') return
+    const refusal: Refusal = { code: 'internal', message: 'the request could not be handled and nothing was changed; the log of parkmq says why' }
+    this.#parts.metrics.requests.inc({ method: item.request.call.method, code: refusal.code })
+    this.#send(item.request.address, JSON.stringify(refusedAnswer(refusal)), false)
+  }
+
   async #answer (requests: readonly Request[]): Promise<Answering[]> {
     const { ledger, metrics, config } = this.#parts
     const answers = await ledger.transact('reservation', async tx => await answerBatch(tx, requests, { holdMs: config.times.holdMs, about: async method => await this.#about.answer(method) }))
@@ -143,6 +153,7 @@ class RequestIntake {
     const { metrics, clock } = this.#parts
     const { method } = request.call
     metrics.requests.inc({ method, code: answer.ok ? 'ok' : answer.error.code })
+    if (method === 'recount' && answer.ok && !replayed) metrics.driftCars.inc(Math.abs((answer.result as { drift: number }).drift))
     const tookMs = Math.max(0, clock.nowMs() - request.receivedAtMs)
     metrics.requestSeconds.observe({ method }, tookMs / 1_000)
     this.#about.took(method, tookMs)

@@ -60,6 +60,12 @@ export async function listReservations ({ kysely }: Database, { lot, plate, stat
   return rows.map(reservationOf)
 }
 
+/** Every lot with a reservation that is due by now. */
+export async function lotsWithDue ({ kysely }: Database, nowMs: number): Promise<Id[]> {
+  const rows = await kysely.selectFrom('lots').select('id').where('due_at_ms', 'is not', null).where('due_at_ms', '<=', nowMs).execute()
+  return rows.map(row => row.id)
+}
+
 export async function hasLiveReservations ({ kysely }: Database, lot: Id): Promise<boolean> {
   const row = await kysely.selectFrom('reservations').select('id').where('lot', '=', lot).where('due_at_ms', 'is not', null).limit(1).executeTakeFirst()
   return row !== undefined

@@ -1,4 +1,5 @@
 // The main job over real connections: sensors in, free counts out, reservations answered.
+import { get } from 'node:http'
 import { describe, expect, test } from 'vitest'
 import { json, startTestApp, testFolder } from '../support/app.js'
 import { ManualClock } from '../support/clock.js'
@@ -204,6 +205,77 @@ describe('reservation', () => {
     expect(await client.request('ping')).toMatchObject({ service: 'reservation' })
     expect(await client.request('info')).toMatchObject({ methods: expect.arrayContaining(['reserve', 'lot.add']) as string[] })
     expect(await client.request('stats')).toMatchObject({ latencyMs: { ping: { count: 1 } }, counters: { 'parkmq_requests_total{method=ping,code=ok}': 1 } })
+  })
+})
+
+describe('what reviewers found', () => {
+  test('a lot removed and made again in one batch is there', async () => {
+    const { connect } = await startTestApp()
+    const client = await (await connect()).subscribe('lots/LOT-A/#')
+    await client.last('lots/LOT-A/free', '50')
+    const replies = await Promise.all([client.request('lot.remove', { lot: 'LOT-A' }), client.request('lot.add', { lot: 'LOT-A', capacity: 20, bays: ['A-1'] })])
+    expect(replies).toMatchObject([{ removed: true }, { lot: 'LOT-A', capacity: 20 }])
+    expect(await client.request('lots', { lot: 'LOT-A' })).toMatchObject({ lots: [{ capacity: 20, free: 20 }] })
+    await client.last('lots/LOT-A/free', '20')
+    await client.last('lots/LOT-A/bays/A-1', 'unknown')
+  })
+
+  test('other bays give another count, and those that nobody vouched for are not given away', async () => {
+    const { connect } = await startTestApp({ settings: { lots: [{ lot: 'B', capacity: 2, bays: ['a', 'b'], baysCover: true }] } })
+    const client = await connect()
+    await client.publish('lots/B/sensor', { sensor: 'c', epoch: 1, seq: 1, bays: { a: 'free', b: 'free' } })
+    expect(await client.request('lot.set', { lot: 'B', bays: ['d', 'e'] })).toMatchObject({ counted: 2, free: 0 })
+    expect(await client.request('reserve', { lot: 'B', plate: 'X1' })).toMatchObject({ error: 'lot_full' })
+  })
+
+  test('a request that was wrong may come again with the same requestId', async () => {
+    const { connect } = await startTestApp()
+    const client = await connect()
+    const requestId = 'wrong-and-then-right'
+    expect(await client.request('lot.set', { lot: 'LOT-C', buffer: 90, requestId })).toMatchObject({ error: 'bad_request' })
+    await client.request('lot.set', { lot: 'LOT-C', capacity: 100 })
+    expect(await client.request('lot.set', { lot: 'LOT-C', buffer: 90, requestId })).toMatchObject({ buffer: 90 })
+  })
+
+  test('a lot that was silent while nobody ran is stale for the first client', async () => {
+    const data = testFolder()
+    const clock = new ManualClock()
+    const first = await startTestApp({ data, clock })
+    await (await first.connect()).publish('lots/LOT-A/sensor', '1')
+    await first.app.stop()
+    clock.advance(3_600_000)
+    const second = await startTestApp({ data, clock })
+    const client = await (await second.connect()).subscribe('lots/LOT-A/state')
+    expect(json((await client.until('the state', m => m.topic === 'lots/LOT-A/state')).text)).toMatchObject({ quality: 'stale' })
+  })
+
+  test('list answers only what fits when it is answered', async () => {
+    const clock = new ManualClock()
+    const { connect } = await startTestApp({ clock })
+    const client = await connect()
+    await client.request('reserve', { lot: 'LOT-A', plate: 'X1', holdSeconds: 1 })
+    clock.advance(1_000)
+    expect(await client.request('list', { status: 'held' })).toMatchObject({ reservations: [] })
+    expect(await client.request('list', { status: 'expired' })).toMatchObject({ reservations: [{ status: 'expired' }] })
+  })
+
+  test('an operator\'s recount counts its drift', async () => {
+    const { app, connect } = await startTestApp()
+    await (await connect()).request('recount', { lot: 'LOT-A', occupied: 40 })
+    expect((await app.metrics.driftCars.get()).values).toMatchObject([{ value: 10 }])
+  })
+
+  test('any HTTP path is answered', async () => {
+    const { app } = await startTestApp({ settings: { httpPort: 0 } })
+    const status = async (path: string): Promise<number | undefined> => await new Promise((resolve, reject) => {
+      get({ host: '127.0.0.1', port: app.httpPort, path }, response => {
+        response.resume()
+        resolve(response.statusCode)
+      }).on('error', reject)
+    })
+    expect(await status('//')).toBe(404)
+    expect(await status('/health?x=1')).toBe(200)
+    expect(await status('/metrics')).toBe(200)
   })
 })
 

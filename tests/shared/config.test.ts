@@ -79,6 +79,7 @@ describe('a wrong setting stops the start and is named', () => {
     ['prot: 1883', /Unrecognized key: "prot"/],
     ['times:\n  holdSeconds: 5', /times: Unrecognized key: "holdSeconds"/],
     ['times:\n  holdMs: 5', /times\.holdMs: .*got 5/],
+    ['lots:\n  - { lot: X, capacity: 10, bufer: 2 }', /lots\.0: .*bufer/],
     ['limits:\n  packetBytes: null', /limits\.packetBytes: /],
     ['lots:\n  - lot: P1', /lots\.0\.capacity: /],
     ['lots:\n  - {lot: P1, capacity: 1}\n  - {lot: P1, capacity: 2}', /lots names P1 twice/],

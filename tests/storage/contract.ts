@@ -146,7 +146,7 @@ export function ledgerContract (name: string, openNew: (clock: Clock) => Promise
       await ledger.transact('test', async tx => await listBays(tx.database, A, [id('A-1')], clock.ms))
       await ledger.transact('test', async tx => {
         await tx.load([A])
-        tx.removeLot(A)
+        await tx.removeLot(A)
         tx.audit({ lot: A, type: 'lot.removed', who: 'test' })
       })
       expect(await ledger.allLots()).toEqual([])

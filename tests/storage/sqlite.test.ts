@@ -1,11 +1,12 @@
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createRequire } from 'node:module'
 import Driver from 'libsql'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { Config } from '../../shared/config.js'
+import type { Id } from '../../shared/lot.js'
 import { createMetrics } from '../../shared/metrics.js'
 import { UnavailableError } from '../../shared/errors.js'
 import { openLedger } from '../../storage/open.js'
@@ -49,10 +50,13 @@ describe('the SQLite file', () => {
 
   test('a foreign file is refused and left as it is', async () => {
     const data = folder()
+    const bytes = (): Buffer => readFileSync(join(data, 'ledger.db'))
     const foreign = new Driver(join(data, 'ledger.db'))
     foreign.exec('create table songs (title text)')
     foreign.close()
+    const before = bytes()
     await expect(open(data)).rejects.toMatchObject({ code: 'foreign_file', message: expect.stringContaining('songs') as string })
+    expect(bytes().equals(before)).toBe(true)
   })
 
   test('a file that is no database is refused', async () => {
@@ -68,6 +72,23 @@ describe('the SQLite file', () => {
     newer.exec('insert into kysely_migration (name, timestamp) values (\'999-future\', \'2030\')')
     newer.close()
     await expect(open(data)).rejects.toMatchObject({ code: 'newer_file', message: expect.stringContaining('999-future') as string })
+  })
+
+  test('a damaged file is unavailable, so that nothing of it is acknowledged', async () => {
+    const data = folder()
+    await (await open(data)).close()
+    const file = join(data, 'ledger.db')
+    const bytes = readFileSync(file)
+    bytes.fill(0xee, 4_096 * 2)
+    writeFileSync(file, bytes)
+    const damaged = await open(data).catch((error: unknown) => error)
+    if (damaged instanceof Error) expect(damaged).toMatchObject({ code: 'cannot_open' })
+    else {
+      const ledger = damaged as Ledger
+      onTestFinished(() => ledger.close())
+      await expect(ledger.transact('test', async tx => { await tx.load(['LOT-A' as Id]); await tx.database.kysely.selectFrom('sensors').selectAll().execute() })).rejects.toBeInstanceOf(UnavailableError)
+      await expect(ledger.check()).rejects.toBeInstanceOf(UnavailableError)
+    }
   })
 
   test('opens again what it closed', async () => {

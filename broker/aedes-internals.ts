@@ -57,11 +57,16 @@ export interface Emitter {
   readonly _matcher: { match (topic: string): readonly unknown[] }
   /** Hands one message to its subscribers; at most 100 are on their way, the others wait. */
   _do (message: object, done: Done): Emitter
+  /** Messages on their way. */
+  current: number
+  emit (message: { readonly brokerId?: string, readonly brokerCounter?: number }, done?: Done): Emitter
 }
 
 export type AedesBroker = Omit<Aedes, 'publish'> & {
   /** Clients that are connected, by id. */
   clients: Record<string, AedesClient>
+  /** The number of the last message. */
+  readonly counter: number
   readonly persistence: Persistence
   readonly mq: Emitter
   publish (packet: object, client: AedesClient | null, done: Done): void
@@ -95,6 +100,9 @@ export function checkAedes (aedes: Aedes): AedesBroker {
   for (const name of PERSISTENCE_FUNCTIONS) expect(typeof broker.persistence?.[name] === 'function', `persistence.${name}`)
   expect(typeof broker.mq?._matcher?.match === 'function', 'mq._matcher.match')
   expect(typeof broker.mq?._do === 'function', 'mq._do')
+  expect(typeof broker.mq?.current === 'number', 'mq.current')
+  expect(typeof broker.mq?.emit === 'function', 'mq.emit')
+  expect(typeof broker.counter === 'number', 'counter')
   expect(typeof broker.clients === 'object', 'clients')
   expect(broker._takingOver instanceof Set, '_takingOver')
   if (missing.length === 0) {

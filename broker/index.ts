@@ -14,6 +14,7 @@ import { Connection } from './connection.js'
 import { limitEmitterDepth } from './emitter.js'
 import { RECEIVE_MAXIMUM, TOPIC_ALIAS_MAXIMUM } from './guard.js'
 import { Listeners } from './listeners.js'
+import { keepOrder } from './order.js'
 import type { PublishPacket, Will } from './packets.js'
 import { Qos2Receiver } from './qos2.js'
 import { Reason } from './reason-codes.js'
@@ -51,6 +52,7 @@ export async function createEmbeddedBroker ({ config, clock, log, metrics }: Bro
   const bus = new EmbeddedBus({ aedes, clock, report, received, subscribers, connectionOf: client => connections.get(client) })
 
   limitEmitterDepth(aedes)
+  keepOrder(aedes)
   correctSessions({ aedes, received, onSubscriptionsGone: () => subscribers.changed() })
   hook(aedes, bus, received)
   watch(aedes, connections, report)

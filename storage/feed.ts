@@ -2,7 +2,8 @@
 // made in this process or, with PostgreSQL, on another node; whoever needs the lot reads the newest.
 import type { Id } from '../shared/lot.js'
 
-export type FeedListener = (lots: ReadonlySet<Id>) => void
+/** `withBays`: those of the lots whose bays changed as well. */
+export type FeedListener = (lots: ReadonlySet<Id>, withBays: ReadonlySet<Id>) => void
 
 export class ChangeFeed {
   readonly #listeners = new Set<FeedListener>()
@@ -14,8 +15,8 @@ export class ChangeFeed {
   }
 
   /** Told by the ledger after a commit, never before. */
-  tell (lots: ReadonlySet<Id>): void {
+  tell (lots: ReadonlySet<Id>, withBays: ReadonlySet<Id>): void {
     if (lots.size === 0) return
-    for (const listener of this.#listeners) listener(lots)
+    for (const listener of this.#listeners) listener(lots, withBays)
   }
 }

@@ -10,9 +10,13 @@ import { lotOf } from './records.js'
 import { selectByKeys, type Database } from './rows.js'
 import { LedgerTransaction, type LedgerTimes } from './transaction.js'
 
+const LOOK_EVERY_MS = 1_000
+
 export interface LedgerParts {
   readonly database: Database
   readonly close: () => Promise<void>
+  /** Whether what is written still goes to where the ledger was opened. */
+  readonly isThere: () => boolean
   readonly isUnavailable: (error: unknown) => boolean
   readonly clock: Clock
   readonly metrics: Metrics
@@ -23,6 +27,7 @@ export class Ledger {
   readonly feed = new ChangeFeed()
   /** Why the last transaction or read failed; null when it did not. */
   #failing: UnavailableError | null = null
+  #lookedAtMs = performance.now()
   readonly #parts: LedgerParts
 
   constructor (parts: LedgerParts) {
@@ -39,14 +44,14 @@ export class Ledger {
   async transact<T> (service: string, work: (tx: LedgerTransaction) => Promise<T>): Promise<T> {
     const { database, clock, metrics, times } = this.#parts
     const startedMs = performance.now()
-    const { result, changed } = await this.#reaching(async () => await database.kysely.transaction().execute(async kysely => {
+    const { result, changed, withBays } = await this.#reaching(async () => await database.kysely.transaction().execute(async kysely => {
       const tx = new LedgerTransaction({ kysely, engine: database.engine }, clock.nowMs(), times)
       const result = await work(tx)
       await tx.flush()
-      return { result, changed: tx.changedLots }
+      return { result, changed: tx.changedLots, withBays: tx.lotsWithChangedBays }
     }))
     metrics.commitSeconds.observe({ service }, (performance.now() - startedMs) / 1_000)
-    this.feed.tell(changed)
+    this.feed.tell(changed, withBays)
     return result
   }
 
@@ -82,18 +87,28 @@ export class Ledger {
     }))
   }
 
+  /** Now and then, since it costs a call of the system: once a second. */
+  #look (): void {
+    const nowMs = performance.now()
+    if (nowMs - this.#lookedAtMs < LOOK_EVERY_MS) return
+    if (!this.#parts.isThere()) throw new UnavailableError('the ledger was deleted or replaced while parkmq runs; put it back, or start parkmq again', { cause: null })
+    this.#lookedAtMs = nowMs
+  }
+
   async close (): Promise<void> {
     await this.#parts.close()
   }
 
   async #reaching<T> (work: () => Promise<T>): Promise<T> {
     try {
+      this.#look()
       const result = await work()
       this.#failing = null
       return result
     } catch (error) {
-      if (!this.#parts.isUnavailable(error)) throw error
-      this.#failing = new UnavailableError(`the ledger is unavailable: ${messageOf(error)}`, { cause: error })
+      if (error instanceof UnavailableError) this.#failing = error
+      else if (!this.#parts.isUnavailable(error)) throw error
+      else this.#failing = new UnavailableError(`the ledger is unavailable: ${messageOf(error)}`, { cause: error })
       throw this.#failing
     }
   }

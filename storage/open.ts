@@ -14,5 +14,5 @@ export interface OpenParts {
 /** Opens the SQLite ledger in the folder `config.data`. Throws `OperatorError` when it cannot be used. */
 export async function openLedger ({ config, clock, metrics }: OpenParts): Promise<Ledger> {
   const opened = await openSqlite(config.data)
-  return new Ledger({ database: opened.database, close: () => opened.close(), isUnavailable: isSqliteUnavailable, clock, metrics, times: config.times })
+  return new Ledger({ database: opened.database, close: () => opened.close(), isThere: () => opened.isThere(), isUnavailable: isSqliteUnavailable, clock, metrics, times: config.times })
 }

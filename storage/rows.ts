@@ -26,14 +26,14 @@ export function jsonRows (engine: Engine, columns: readonly (readonly [name: str
   return sql`(select ${select} from jsonb_array_elements(${json}::jsonb) as given(value))`
 }
 
-/** The rows of `table` whose `keys` equal one of the given tuples; one statement. */
+/** The rows of `table` (`t`) whose `keys` equal one of the given tuples and for which `where` holds; one statement. */
 export async function selectByKeys<T extends keyof Tables, K extends keyof Tables[T] & string> (
-  { kysely, engine }: Database, table: T, keys: readonly K[], values: readonly (readonly Cell[])[]
+  { kysely, engine }: Database, table: T, keys: readonly K[], values: readonly (readonly Cell[])[], where: RawBuilder<unknown> = sql`true`
 ): Promise<Tables[T][]> {
   if (values.length === 0) return []
   const given = jsonRows(engine, keys.map(key => [key, COLUMN_TYPES[table][key]]), values)
   const on = sql.join(keys.map(key => sql`t.${sql.ref(key)} = given.${sql.ref(key)}`), sql` and `)
-  const result = await sql<Tables[T]>`select t.* from ${given} as given join ${sql.table(table)} as t on ${on}`.execute(kysely)
+  const result = await sql<Tables[T]>`select t.* from ${given} as given join ${sql.table(table)} as t on ${on} where ${where}`.execute(kysely)
   return result.rows
 }
 

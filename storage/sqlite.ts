@@ -1,6 +1,6 @@
 // Opens the ledger's SQLite file: one connection, WAL, every commit synced to disk before it returns, one process at a
 // time. Nothing outside this file knows the driver.
-import { existsSync, mkdirSync } from 'node:fs'
+import { existsSync, mkdirSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import Driver from 'libsql'
 import { Kysely, SqliteDialect, type SqliteDatabase, type SqliteStatement } from 'kysely'
@@ -15,6 +15,8 @@ const MOST_CACHED_STATEMENTS = 200
 
 export interface OpenedSqlite {
   readonly database: Database
+  /** Whether the file is still where it was opened: one that was deleted or replaced is written to nowhere. */
+  isThere (): boolean
   close (): Promise<void>
 }
 
@@ -41,8 +43,10 @@ export async function openSqlite (folder: string): Promise<OpenedSqlite> {
       await kysely.destroy()
       throw error
     }
+    const inode = statSync(file).ino
     return {
       database,
+      isThere: () => statSync(file, { throwIfNoEntry: false })?.ino === inode,
       close: async () => {
         // The log goes back into the file, so that a stopped ledger is one file.
         driver.pragma('wal_checkpoint(TRUNCATE)')

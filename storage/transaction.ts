@@ -34,6 +34,8 @@ export class LedgerTransaction {
   readonly #known = new Map<string, Reservation>()
   #audit: AuditEntry[] = []
   readonly #changed = new Set<Id>()
+  /** Lots whose bays were changed in this transaction: who changes bays says so here. */
+  readonly lotsWithChangedBays = new Set<Id>()
 
   constructor (database: Database, nowMs: number, times: LedgerTimes) {
     this.database = database
@@ -72,6 +74,7 @@ export class LedgerTransaction {
     this.#lots.delete(id)
     this.#loaded.delete(id)
     this.#changed.add(id)
+    this.lotsWithChangedBays.add(id)
     await this.#erase(id)
   }
 

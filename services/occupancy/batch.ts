@@ -49,6 +49,7 @@ async function applyOne (tx: LedgerTransaction, working: Working, message: Senso
 
   if (applied.lot) tx.setLot(applied.lot)
   for (const bay of applied.bays ?? []) working.setBay(lot.id, bay)
+  if (applied.bays) tx.lotsWithChangedBays.add(lot.id)
   for (const reservation of applied.arrived ?? []) move(tx, reservation, { type: 'car_counted' }, message)
   if (applied.departed) move(tx, applied.departed, { type: 'depart' }, message)
   const drift = message.type === 'bare' ? 0 : await applyAbsolute(tx, working, applied, lot.id, message.sensor)

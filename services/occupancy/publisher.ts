@@ -35,15 +35,18 @@ const RETAINED_JSON = { ...RETAINED, properties: { contentType: 'application/jso
 export class Publisher {
   readonly #parts: PublisherParts
   readonly #published = new Map<Id, Published>()
-  #dirty = new Set<Id>()
+  readonly #dirty = new Set<Id>()
+  /** Those of the dirty lots whose bays must be read again; a lot can have thousands. */
+  readonly #dirtyBays = new Set<Id>()
   #running: Promise<void> | null = null
   #stopped = false
   readonly #unlisten: () => void
 
   constructor (parts: PublisherParts) {
     this.#parts = parts
-    this.#unlisten = parts.ledger.feed.listen(lots => {
+    this.#unlisten = parts.ledger.feed.listen((lots, withBays) => {
       for (const lot of lots) this.#dirty.add(lot)
+      for (const lot of withBays) this.#dirtyBays.add(lot)
       this.#wake()
     })
   }
@@ -86,36 +89,42 @@ export class Publisher {
   async #drain (): Promise<void> {
     while (this.#dirty.size > 0) {
       const ids = [...this.#dirty].slice(0, LOTS_AT_ONCE)
+      const withBays = ids.filter(id => this.#dirtyBays.has(id) || !this.#published.has(id))
       for (const id of ids) this.#dirty.delete(id)
+      for (const id of withBays) this.#dirtyBays.delete(id)
       try {
-        await this.#publish(ids)
+        await this.#publish(ids, withBays)
       } catch (error) {
         for (const id of ids) this.#dirty.add(id)
+        for (const id of withBays) this.#dirtyBays.add(id)
         throw error
       }
       await new Promise(resolve => setImmediate(resolve))
     }
   }
 
-  async #publish (ids: readonly Id[]): Promise<void> {
+  async #publish (ids: readonly Id[], withBays: readonly Id[]): Promise<void> {
     const { ledger } = this.#parts
     const lots = new Map((await ledger.lots(ids)).map(lot => [lot.id, lot]))
-    const bays = await ledger.read(database => baysOf(database, ids))
+    const bays = await ledger.read(database => baysOf(database, withBays))
+    const read = new Set(withBays)
     const sent: Promise<void>[] = []
     for (const id of ids) {
       const lot = lots.get(id)
-      const states = new Map([...bays.get(id)?.values() ?? []].map(bay => [bay.bay, bay.state]))
+      const states = read.has(id) ? new Map([...bays.get(id)?.values() ?? []].map(bay => [bay.bay, bay.state])) : null
       if (lot) this.#publishLot(lot, states, sent)
       else this.#clear(id, sent)
     }
     await Promise.all(sent)
   }
 
-  #publishLot (lot: Lot, bays: ReadonlyMap<Id, BayState>, sent: Promise<void>[]): void {
+  /** `bays` are null when they are as they were published. */
+  #publishLot (lot: Lot, read: ReadonlyMap<Id, BayState> | null, sent: Promise<void>[]): void {
     const { bus, metrics } = this.#parts
     const before = this.#published.get(lot.id)
+    const bays = read ?? before?.bays ?? NO_BAYS
     const state = JSON.stringify(stateOf(lot))
-    if (before?.state === state) return
+    if (before?.state === state && before.bays === bays) return
     const free = freePlaces(lot)
     let messages = 1
     if (before?.free !== free) {
@@ -143,6 +152,8 @@ export class Publisher {
     this.#published.delete(id)
   }
 }
+
+const NO_BAYS: ReadonlyMap<Id, BayState> = new Map()
 
 /** The payload of `lots/{lot}/state`. */
 export function stateOf (lot: Lot): LotState {

@@ -12,6 +12,7 @@ export async function addLot (tx: LedgerTransaction, settings: NewLot, cause: Ca
   const lot = newLot(settings)
   tx.setLot(lot)
   await listBays(tx.database, lot.id, settings.bays, tx.nowMs)
+  tx.lotsWithChangedBays.add(lot.id)
   tx.audit({ lot: lot.id, type: 'lot.added', ...cause, after: { ...settingsOf(lot), counted: lot.counted } })
   return decided(lot)
 }
@@ -22,7 +23,10 @@ export async function setLot (tx: LedgerTransaction, change: RequestBody<'lot.se
   const bays = change.bays ?? await listedBays(tx.database, lot.id)
   const changed = changeLot(lot, change, bays)
   if (!changed.ok) return changed
-  if (change.bays) await listBays(tx.database, lot.id, change.bays, tx.nowMs)
+  if (change.bays) {
+    await listBays(tx.database, lot.id, change.bays, tx.nowMs)
+    tx.lotsWithChangedBays.add(lot.id)
+  }
   // Other bays give another count: one that nobody has vouched for is not given away.
   const bySettings = changed.value.baysCover && (change.bays !== undefined || !lot.baysCover)
   const next = bySettings ? { ...changed.value, counted: await carsByBays(tx.database, lot.id) } : changed.value

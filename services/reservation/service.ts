@@ -3,8 +3,9 @@
 import { ACCEPTED, type Bus, type Delivery, type Outcome } from '../../shared/bus.js'
 import type { Clock } from '../../shared/clock.js'
 import type { Config } from '../../shared/config.js'
-import type { Refusal } from '../../shared/errors.js'
+import { UnavailableError, type Refusal } from '../../shared/errors.js'
 import { every } from '../../shared/every.js'
+import type { Id } from '../../shared/lot.js'
 import { createLimitedWarn, type LimitedWarn, type Log } from '../../shared/log.js'
 import type { Metrics } from '../../shared/metrics.js'
 import { REQUEST_FILTER, topics } from '../../shared/topics.js'
@@ -42,9 +43,9 @@ export async function startReservation (parts: ReservationParts): Promise<Runnin
   const log = parts.log.child({ service: 'reservation' })
   const answering = new RequestIntake({ ...parts, log })
   // What came due while nobody ran is applied before the first request.
-  await applyDue(ledger)
+  await applyDue(ledger, log)
   const tasks = [
-    every(DUE_EVERY_MS, 'due reservations', clock, log, async () => await applyDue(ledger)),
+    every(DUE_EVERY_MS, 'due reservations', clock, log, async () => await applyDue(ledger, log)),
     every(PRUNE_EVERY_MS, 'forgetting', clock, log, async () => await prune(parts))
   ]
   await bus.consume(REQUEST_FILTER, {
@@ -64,11 +65,25 @@ export async function startReservation (parts: ReservationParts): Promise<Runnin
   }
 }
 
-async function applyDue (ledger: Ledger): Promise<void> {
+async function applyDue (ledger: Ledger, log: Log): Promise<void> {
   for (;;) {
     const lots = await ledger.lotsDue(LOTS_AT_ONCE)
     if (lots.length === 0) return
-    await ledger.transact('reservation', async tx => await tx.load(lots))
+    const apply = async (some: readonly Id[]): Promise<void> => await ledger.transact('reservation', async tx => await tx.load(some))
+    try {
+      await apply(lots)
+    } catch (error) {
+      if (error instanceof UnavailableError) throw error
+      // One lot with a fault must not keep the others from their time.
+      let failed = 0
+      for (const lot of lots) {
+        await apply([lot]).catch((err: unknown) => {
+          failed++
+          log.error({ err, lot }, 'what is due in this lot cannot be applied')
+        })
+      }
+      if (failed === lots.length) return
+    }
     await new Promise(resolve => setImmediate(resolve))
   }
 }

@@ -1,4 +1,5 @@
 // The reservation service's queries: what a batch of requests may touch, and the lists it answers.
+import { sql } from 'kysely'
 import type { Id } from '../../shared/lot.js'
 import type { Reservation } from '../../shared/reservation.js'
 import type { RequestBody } from '../../shared/schemas.js'
@@ -24,14 +25,23 @@ export async function loadFor (tx: LedgerTransaction, requests: readonly Request
     }
   }
   const { database } = tx
+  const live = await selectByKeys(database, 'reservations', ['lot', 'plate'], [...byPlate.values()], sql`t.due_at_ms is not null`)
+  const liveKeys = new Set(live.map(row => `${row.lot}/${row.plate}`))
+  const ended = [...byPlate].filter(([key]) => !liveKeys.has(key)).map(([, value]) => value)
   const named = [
     ...await selectByKeys(database, 'reservations', ['id'], [...byId].map(id => [id])),
-    ...await selectByKeys(database, 'reservations', ['lot', 'plate'], [...byPlate.values()])
+    ...live,
+    ...(await Promise.all(ended.map(async ([lot, plate]) => await newestOf(database, lot, plate)))).flat()
   ].map(reservationOf)
   // The lots first: applying what is due changes reservations, and those read above must then not be the older ones.
   await tx.load([...lots, ...named.map(reservation => reservation.lot)])
   tx.know(named)
   tx.know(await liveReservations(database, [...reserving]))
+}
+
+/** The newest reservations of a plate, for telling how they ended: a plate may have thousands. */
+async function newestOf ({ kysely }: Database, lot: Id, plate: string) {
+  return await kysely.selectFrom('reservations').selectAll().where('lot', '=', lot).where('plate', '=', plate).orderBy('made_at_ms', 'desc').limit(20).execute()
 }
 
 /** The live reservations of these lots: those that count against their places now or later. */

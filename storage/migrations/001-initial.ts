@@ -67,6 +67,7 @@ export function initial (engine: Engine) {
       .execute()
     await db.schema.createIndex('reservations_live').on('reservations').columns(['lot', 'due_at_ms']).where(sql.ref('due_at_ms'), 'is not', null).execute()
     await db.schema.createIndex('reservations_plate').on('reservations').columns(['lot', 'plate']).execute()
+    await db.schema.createIndex('reservations_live_plate').on('reservations').columns(['lot', 'plate']).where(sql.ref('due_at_ms'), 'is not', null).execute()
     await db.schema.createIndex('reservations_made').on('reservations').columns(['made_at_ms']).execute()
 
     await db.schema.createTable('request_history')

@@ -265,6 +265,24 @@ describe('what reviewers found', () => {
     expect((await app.metrics.driftCars.get()).values).toMatchObject([{ value: 10 }])
   })
 
+  test('every request of a crowd is answered', async () => {
+    const { app, connect } = await startTestApp({ settings: { lots: [{ lot: 'Q', capacity: 10_000 }] } })
+    const client = await connect()
+    const replies = new Set<string>()
+    client.mqtt.on('message', (topic, _, packet) => { if (topic === 'replies/crowd') replies.add(String(packet.properties?.correlationData)) })
+    await client.mqtt.subscribeAsync('replies/crowd', { qos: 1 })
+    let next = 0
+    const ask = async (): Promise<void> => {
+      while (next < 3_000) {
+        const n = next++
+        await client.mqtt.publishAsync('requests/reserve', JSON.stringify({ lot: 'Q', plate: `P${n}` }), { qos: 1, properties: { responseTopic: 'replies/crowd', correlationData: Buffer.from(String(n)) } })
+      }
+    }
+    await Promise.all(Array.from({ length: 200 }, ask))
+    await expect.poll(() => replies.size, { timeout: 10_000 }).toBe(3_000)
+    expect(await app.ledger.allLots()).toMatchObject([{ held: 3_000 }])
+  })
+
   test('any HTTP path is answered', async () => {
     const { app } = await startTestApp({ settings: { httpPort: 0 } })
     const status = async (path: string): Promise<number | undefined> => await new Promise((resolve, reject) => {

@@ -91,6 +91,15 @@ describe('the SQLite file', () => {
     }
   })
 
+  test('a deleted folder is unavailable: nothing is written to nowhere', async () => {
+    const data = folder()
+    const ledger = await open(data)
+    onTestFinished(() => ledger.close())
+    rmSync(data, { recursive: true })
+    await expect.poll(async () => await ledger.lotsDue(1).catch((error: unknown) => error), { timeout: 5_000 }).toBeInstanceOf(UnavailableError)
+    await expect(ledger.check()).rejects.toThrow('deleted or replaced')
+  })
+
   test('opens again what it closed', async () => {
     const data = folder()
     await (await open(data)).close()

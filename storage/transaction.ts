@@ -32,6 +32,8 @@ export class LedgerTransaction {
   readonly #reservations = new Map<string, Reservation>()
   /** Reservations as they are now, changed or just loaded. */
   readonly #known = new Map<string, Reservation>()
+  /** The same, by lot. */
+  readonly #knownOf = new Map<Id, Map<string, Reservation>>()
   #audit: AuditEntry[] = []
   readonly #changed = new Set<Id>()
   /** Lots whose bays were changed in this transaction: who changes bays says so here. */
@@ -88,14 +90,14 @@ export class LedgerTransaction {
     return reservations.map(read => {
       const known = this.#known.get(read.id)
       if (known) return known
-      this.#known.set(read.id, read)
+      this.#remember(read)
       return read
     })
   }
 
   /** The reservations of a lot that this transaction knows, loaded or changed, in the order it met them. */
   reservationsOf (lot: Id): Reservation[] {
-    return [...this.#known.values()].filter(reservation => reservation.lot === lot)
+    return [...this.#knownOf.get(lot)?.values() ?? []]
   }
 
   /** Changes or makes a reservation, and with it its lot's places and the audit. */
@@ -107,7 +109,7 @@ export class LedgerTransaction {
     const next = changed.counted === lot.counted ? changed : { ...changed, heardAtMs: this.nowMs }
     this.setLot(after.dueAtMs !== null && (next.dueAtMs === null || after.dueAtMs < next.dueAtMs) ? { ...next, dueAtMs: after.dueAtMs } : next)
     this.#reservations.set(after.id, after)
-    this.#known.set(after.id, after)
+    this.#remember(after)
     if (before?.status !== after.status) {
       this.audit({ lot: after.lot, type: `reservation.${after.status}`, reservation: after.id, who: cause.who, ...(cause.why !== undefined && { why: cause.why }), ...(before && { before: before.status }), after: after.status })
     }
@@ -135,6 +137,13 @@ export class LedgerTransaction {
 
   audit (entry: AuditEntry): void {
     this.#audit.push(entry)
+  }
+
+  #remember (reservation: Reservation): void {
+    this.#known.set(reservation.id, reservation)
+    let ofLot = this.#knownOf.get(reservation.lot)
+    if (!ofLot) this.#knownOf.set(reservation.lot, ofLot = new Map<string, Reservation>())
+    ofLot.set(reservation.id, reservation)
   }
 
   /** Writes what has changed so far. The ledger calls it last; a query that must see the changes calls it before. */

@@ -12,13 +12,14 @@ import type { Request } from './requests.js'
 /** Loads the lots and reservations that the requests may touch, with a fixed number of statements. */
 export async function loadFor (tx: LedgerTransaction, requests: readonly Request[]): Promise<void> {
   const lots = new Set<Id>()
-  const reserving = new Set<Id>()
+  /** How many of the requests ask for a place in each lot. */
+  const reserving = new Map<Id, number>()
   const byId = new Set<string>()
   const byPlate = new Map<string, [Id, string]>()
   for (const { call } of requests) {
     const { body } = call
     if ('lot' in body && body.lot !== undefined) lots.add(body.lot)
-    if (call.method === 'reserve') reserving.add(call.body.lot)
+    if (call.method === 'reserve') reserving.set(call.body.lot, (reserving.get(call.body.lot) ?? 0) + 1)
     if ('reservation' in body) byId.add(body.reservation)
     else if (call.method === 'cancel' || call.method === 'arrive' || call.method === 'depart') {
       if ('plate' in call.body) byPlate.set(`${call.body.lot}/${call.body.plate}`, [call.body.lot, call.body.plate])
@@ -36,12 +37,28 @@ export async function loadFor (tx: LedgerTransaction, requests: readonly Request
   // The lots first: applying what is due changes reservations, and those read above must then not be the older ones.
   await tx.load([...lots, ...named.map(reservation => reservation.lot)])
   tx.know(named)
-  tx.know(await liveReservations(database, [...reserving]))
+  const crowded = await crowdedLots(tx, reserving)
+  tx.know(await liveReservations(database, crowded))
 }
 
 /** The newest reservations of a plate, for telling how they ended: a plate may have thousands. */
 async function newestOf ({ kysely }: Database, lot: Id, plate: string) {
   return await kysely.selectFrom('reservations').selectAll().where('lot', '=', lot).where('plate', '=', plate).orderBy('made_at_ms', 'desc').limit(20).execute()
+}
+
+/**
+ * The lots in which the live reservations, with all that are asked for now, could be more than the places. In the others
+ * every one of them fits whatever its window, and nobody needs to read the thousands that a large lot may have.
+ */
+async function crowdedLots (tx: LedgerTransaction, reserving: ReadonlyMap<Id, number>): Promise<Id[]> {
+  if (reserving.size === 0) return []
+  const counts = await tx.database.kysely.selectFrom('reservations').select(e => ['lot', e.fn.countAll<number>().as('count')])
+    .where('lot', 'in', [...reserving.keys()]).where('due_at_ms', 'is not', null).groupBy('lot').execute()
+  const live = new Map(counts.map(({ lot, count }) => [lot, Number(count)]))
+  return [...reserving].flatMap(([id, asked]) => {
+    const lot = tx.lot(id)
+    return lot && (live.get(id) ?? 0) + asked > lot.capacity - lot.buffer ? [id] : []
+  })
 }
 
 /** The live reservations of these lots: those that count against their places now or later. */

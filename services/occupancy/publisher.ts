@@ -26,7 +26,8 @@ export interface PublisherParts {
 interface Published {
   readonly state: string
   readonly free: number
-  readonly bays: ReadonlyMap<Id, BayState>
+  /** Null for a bay of which it is not known what arrived. */
+  readonly bays: ReadonlyMap<Id, BayState | null>
 }
 
 const RETAINED = { qos: 1, retain: true } as const
@@ -92,15 +93,24 @@ export class Publisher {
       const withBays = ids.filter(id => this.#dirtyBays.has(id) || !this.#published.has(id))
       for (const id of ids) this.#dirty.delete(id)
       for (const id of withBays) this.#dirtyBays.delete(id)
+      const before = ids.map(id => this.#published.get(id))
       try {
         await this.#publish(ids, withBays)
       } catch (error) {
-        for (const id of ids) this.#dirty.add(id)
-        for (const id of withBays) this.#dirtyBays.add(id)
+        for (const [i, id] of ids.entries()) this.#doubt(id, before[i])
         throw error
       }
       await new Promise(resolve => setImmediate(resolve))
     }
+  }
+
+  /** It is not known what of this lot arrived: all of it is sent again, and what may be left over is taken away. */
+  #doubt (id: Id, before: Published | undefined): void {
+    const now = this.#published.get(id)
+    const bays = [...before?.bays.keys() ?? [], ...now?.bays.keys() ?? []]
+    if (before || now) this.#published.set(id, { state: '', free: -1, bays: new Map(bays.map(bay => [bay, null])) })
+    this.#dirty.add(id)
+    this.#dirtyBays.add(id)
   }
 
   async #publish (ids: readonly Id[], withBays: readonly Id[]): Promise<void> {
@@ -133,7 +143,7 @@ export class Publisher {
     }
     sent.push(bus.publish(topics.state(lot.id), state, RETAINED_JSON))
     for (const [bay, state] of bays) {
-      if (before?.bays.get(bay) === state) continue
+      if (state === null || before?.bays.get(bay) === state) continue
       sent.push(bus.publish(topics.bay(lot.id, bay), state, RETAINED))
       messages++
     }
@@ -153,7 +163,7 @@ export class Publisher {
   }
 }
 
-const NO_BAYS: ReadonlyMap<Id, BayState> = new Map()
+const NO_BAYS: ReadonlyMap<Id, BayState | null> = new Map()
 
 /** The payload of `lots/{lot}/state`. */
 export function stateOf (lot: Lot): LotState {

@@ -1,6 +1,7 @@
 // The same services over Debian's mosquitto instead of the embedded broker.
 import { describe, expect, onTestFinished, test } from 'vitest'
-import { connectTestClient, startTestApp, testFolder } from '../support/app.js'
+import type { Id } from '../../shared/lot.js'
+import { connectTestClient, json, startTestApp, testFolder } from '../support/app.js'
 import { startMosquitto, whyNoMosquitto } from '../support/mosquitto.js'
 
 describe.skipIf(whyNoMosquitto() !== null)('with mosquitto as the broker', () => {
@@ -25,5 +26,26 @@ describe.skipIf(whyNoMosquitto() !== null)('with mosquitto as the broker', () =>
     await client.last('lots/LOT-A/free', '47')
     expect(await client.request('cancel', made)).toMatchObject({ status: 'cancelled' })
     await client.last('lots/LOT-A/free', '48')
+  })
+
+  test('what changes while the broker is away is published when it is back', async () => {
+    const mosquitto = await startMosquitto()
+    onTestFinished(() => mosquitto.close())
+    const { app } = await startTestApp({ settings: { broker: mosquitto.url, lots: [{ lot: 'B', capacity: 2, occupied: 0, bays: ['b-1'] }] } })
+    await mosquitto.stop()
+    const failures = async (): Promise<number> => (await app.metrics.publishFailures.get()).values.reduce((sum, { value }) => sum + value, 0)
+    await app.ledger.transact('test', async tx => {
+      await tx.load(['B' as Id])
+      const lot = tx.lot('B' as Id)
+      if (lot) tx.setLot({ ...lot, counted: 1 })
+    })
+    // It was tried in vain at least twice before the broker is back.
+    await expect.poll(failures, { timeout: 10_000 }).toBeGreaterThanOrEqual(2)
+    await mosquitto.start()
+    const client = await connectTestClient(mosquitto.url)
+    await client.subscribe('lots/B/#')
+    await client.last('lots/B/free', '1')
+    await client.last('lots/B/state', text => json(text).occupied === 1)
+    await client.last('lots/B/bays/b-1', 'unknown')
   })
 })

@@ -1,5 +1,6 @@
 // What the embedded broker keeps over a crash, as the port that `broker/` writes to and `storage/` implements: sessions,
-// their subscriptions and queues, retained messages, wills, and QoS 2 identifiers. Types only.
+// their subscriptions and queues, retained messages, wills, and QoS 2 identifiers. Types only. Texts are as MQTT has them:
+// valid Unicode without U+0000 (MQTT 5.0 [MQTT-1.5.4-1], [MQTT-1.5.4-2]); the decoder lets no other in.
 
 /** A message as it is stored once, however many sessions wait for it. */
 export interface StoredMessage {
@@ -101,7 +102,11 @@ export interface BrokerChanges {
 export interface BrokerStore {
   /** Everything that is stored. Messages that no entry needs any more are cleared away first. */
   load (): Promise<BrokerState>
-  /** Resolves when the changes are on disk; all of them or, when it rejects, none. Throws `UnavailableError` on I/O. */
+  /**
+   * Resolves when the changes are on disk; all of them or, when it rejects, none. Throws `UnavailableError` on I/O. They
+   * must stay as they are until then. Batches are stored in the order of the calls.
+   */
   write (changes: BrokerChanges): Promise<void>
+  /** What was asked for before is done first; afterwards nothing can be stored. */
   close (): Promise<void>
 }

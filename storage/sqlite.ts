@@ -1,12 +1,13 @@
 // Opens the ledger's SQLite file: one connection, WAL, every commit synced to disk before it returns, one process at a
-// time. Nothing outside this file knows the driver.
-import { existsSync, mkdirSync, statSync } from 'node:fs'
+// time. Of the driver, nothing outside this file and broker-store.ts knows.
+import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import Driver from 'libsql'
 import { Kysely, SqliteDialect, type SqliteDatabase, type SqliteStatement } from 'kysely'
 import { messageOf, OperatorError } from '../shared/errors.js'
 import { appliedMigrations, migrate, migrations } from './migrations/index.js'
 import type { Database } from './rows.js'
+import { makeFolder, makePrivateFile, placeOf, PRAGMAS, refuseForeignFile } from './sqlite-file.js'
 import type { Tables } from './tables.js'
 
 /** `pkmq`: marks the file as ours (https://www.sqlite.org/fileformat.html#application_id). */
@@ -30,6 +31,7 @@ export async function openSqlite (folder: string): Promise<OpenedSqlite> {
   const release = lockFolder(path)
   try {
     const file = join(path, 'ledger.db')
+    makePrivateFile(file)
     const driver = new Driver(file)
     const kysely = new Kysely<Tables>({ dialect: new SqliteDialect({ database: cachingStatements(driver) }) })
     const database: Database = { kysely, engine: 'sqlite' }
@@ -37,16 +39,15 @@ export async function openSqlite (folder: string): Promise<OpenedSqlite> {
       // Nothing is written before it is certain that the file is ours.
       await refuseForeign(database, driver, file)
       driver.pragma(`application_id = ${APPLICATION_ID}`)
-      prepare(driver)
+      for (const pragma of PRAGMAS) driver.pragma(pragma)
       await migrate(database)
     } catch (error) {
       await kysely.destroy()
       throw error
     }
-    const inode = statSync(file).ino
     return {
       database,
-      isThere: () => statSync(file, { throwIfNoEntry: false })?.ino === inode,
+      isThere: placeOf(file),
       close: async () => {
         // The log goes back into the file, so that a stopped ledger is one file.
         driver.pragma('wal_checkpoint(TRUNCATE)')
@@ -58,14 +59,6 @@ export async function openSqlite (folder: string): Promise<OpenedSqlite> {
     release()
     if (error instanceof OperatorError) throw error
     throw new OperatorError('cannot_open', `cannot open the ledger in ${path}: ${messageOf(error)}`, { cause: error })
-  }
-}
-
-function makeFolder (path: string): void {
-  try {
-    mkdirSync(path, { recursive: true, mode: 0o700 })
-  } catch (error) {
-    throw new OperatorError('cannot_open', `cannot make the data folder ${path}: ${messageOf(error)}; choose another with --data`, { cause: error })
   }
 }
 
@@ -100,21 +93,10 @@ export function isFolderInUse (path: string): boolean {
   }
 }
 
-function prepare (driver: Driver.Database): void {
-  driver.pragma('journal_mode = WAL')
-  // Without FULL, a commit in WAL mode survives the process but not a power loss.
-  driver.pragma('synchronous = FULL')
-  driver.pragma('foreign_keys = ON')
-  driver.pragma('temp_store = MEMORY')
-  driver.pragma('cache_size = -16384')
-}
-
 async function refuseForeign (database: Database, driver: Driver.Database, file: string): Promise<void> {
   const [{ application_id: id } = { application_id: 0 }] = driver.pragma('application_id') as { application_id: number }[]
   const tables = await database.kysely.introspection.getTables({ withInternalKyselyTables: true })
-  if (id !== APPLICATION_ID && tables.length > 0) {
-    throw new OperatorError('foreign_file', `${file} is not a parkmq ledger (it has the table ${tables[0]?.name}); choose another folder with --data`)
-  }
+  refuseForeignFile(file, 'ledger', { wanted: APPLICATION_ID, found: id }, tables[0]?.name)
   const known = migrations('sqlite')
   const unknown = (await appliedMigrations(database)).filter(name => !Object.hasOwn(known, name))
   if (unknown.length > 0) {

@@ -1,90 +1,76 @@
-// `npm run bench`: what the first page of docs/performance.md says, measured here and now.
-import { fileURLToPath } from 'node:url'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { build } from 'hdr-histogram-js'
-import { connectMqtt, endMqtt } from '../shared/mqtt-client.js'
-import { createRequester } from '../shared/requester.js'
-import { load, sayLoad } from './publishers.js'
-import { startParkmq, startStockAedes } from './processes.js'
-import { rawSubscriber } from './raw-client.js'
+// `npm run bench`: measuring commands, in a table. They print figures and judge nothing: a figure depends on the machine,
+// so what is compared runs in turn in the same command and is printed as a ratio as well.
+import { cpus } from 'node:os'
+import { messageOf } from '../shared/errors.js'
+import { burst } from './burst.js'
+import { durable } from './durable.js'
+import { fanOut } from './fan-out.js'
+import { say } from './figures.js'
+import { flood } from './flood.js'
+import { ingest } from './ingest.js'
+import { OPTIONS, readOptions, UsageError, type OptionName, type Options } from './options.js'
+import { requests } from './requests.js'
+import { slow } from './slow-subscribers.js'
+import { starting } from './starting.js'
 
-const PUBLISHERS = 4
-const WINDOW = 64
-const MESSAGES = 50_000
-const ROUNDS = 3
-const LOTS = ['LOT-A', 'LOT-B', 'LOT-C', 'LOT-D']
+interface Scenario {
+  readonly run: (options: Options) => Promise<void>
+  readonly help: string
+  /** How long it takes with its defaults. */
+  readonly takes: string
+  readonly options: readonly OptionName[]
+}
 
-const topic = (publisher: number): string => `lots/${LOTS[publisher % LOTS.length]}/sensor`
-const payload = (publisher: number, n: number): string => JSON.stringify({ sensor: `gate-${publisher}`, epoch: 1, seq: n, delta: n % 2 === 0 ? -1 : 1 })
-const say = (line: string): void => { process.stdout.write(`${line}\n`) }
+const SCENARIOS: Readonly<Record<string, Scenario>> = {
+  ingest: { run: ingest, help: 'sensor messages committed before PUBACK, beside stock aedes merely forwarding them', takes: '1 min', options: ['rounds'] },
+  requests: { run: requests, help: 'reserve and cancel, one client, one at a time', takes: '10 s', options: [] },
+  start: { run: starting, help: 'time to ready and memory with 4 and with 10,000 lots', takes: '10 s', options: [] },
+  'fan-out': { run: fanOut, help: 'deliveries to 50 subscribers: parkmq, stock aedes, mosquitto', takes: '4 min', options: ['rounds', 'messages', 'subscribers', 'qos', 'mqtt', 'brokers'] },
+  slow: { run: slow, help: 'a frozen and a never-acknowledging subscriber beside 50 healthy ones', takes: '7 min', options: ['seconds', 'minutes', 'subscribers', 'qos', 'mqtt', 'transport', 'session', 'brokers'] },
+  burst: { run: burst, help: '20,000 messages as fast as the sockets take them, to 1 and to 50 healthy subscribers', takes: '5 min', options: ['messages', 'subscribers', 'qos', 'mqtt', 'brokers'] },
+  flood: { run: flood, help: 'what a flooding client does to the round trips of ten others', takes: '2 min', options: ['seconds', 'brokers'] },
+  durable: { run: durable, help: 'messages to a persistent session, connected and offline, kept on disk by parkmq and mosquitto', takes: '2 min', options: ['rounds', 'messages', 'mqtt', 'brokers'] }
+}
+/** Without a name: what the first part of docs/performance.md says. */
+const DEFAULT = ['ingest', 'requests', 'start']
 
-/** Durable ingest beside the same aedes merely forwarding to one plain subscriber, in turn. */
-async function ingest (): Promise<void> {
-  say(`ingest: ${PUBLISHERS} publishers, window ${WINDOW}, ${MESSAGES} messages each, QoS 1`)
-  const ratios: number[] = []
-  for (let round = 1; round <= ROUNDS; round++) {
-    const parkmq = await startParkmq()
-    const durable = await load({ port: parkmq.port, publishers: PUBLISHERS, window: WINDOW, messages: MESSAGES, topic, payload })
-    await parkmq.stop()
-    const aedes = await startStockAedes()
-    let delivered = 0
-    let allDelivered = (): void => {}
-    const all = new Promise<void>(resolve => { allDelivered = resolve })
-    const subscriber = await rawSubscriber(aedes.port, 'lots/+/sensor', () => { if (++delivered === PUBLISHERS * MESSAGES) allDelivered() })
-    const forwarding = await load({ port: aedes.port, publishers: PUBLISHERS, window: WINDOW, messages: MESSAGES, topic, payload })
-    await all
-    subscriber.destroy()
-    await aedes.stop()
-    ratios.push(durable.perSecond / forwarding.perSecond)
-    say(`  round ${round}: parkmq, committed before PUBACK  ${sayLoad(durable)}`)
-    say(`           stock aedes, forwarding to one   ${sayLoad(forwarding)}`)
-    say(`           ratio ${(durable.perSecond / forwarding.perSecond).toFixed(2)}`)
+function usage (): string {
+  const scenarios = Object.entries(SCENARIOS).map(([name, { help, takes, options }]) =>
+    `  ${name.padEnd(10)}${help} (${takes})${options.length > 0 ? `\n            ${options.map(option => `--${option}`).join(' ')}` : ''}`)
+  const options = Object.entries(OPTIONS).map(([name, { value, help }]) => `  --${name} ${value}`.padEnd(37) + help)
+  return [
+    'usage: npm run bench -- [scenario ...] [options]', '', `scenarios (without a name: ${DEFAULT.join(', ')}; all: every one):`, ...scenarios,
+    '', 'options:', ...options, '', 'Figures are of this machine at this moment; compare the ratios.'
+  ].join('\n')
+}
+
+async function main (args: readonly string[]): Promise<void> {
+  const { names, options, help } = readOptions(args)
+  if (help) return say(usage())
+  const chosen = names.length === 0 ? DEFAULT : names.includes('all') ? Object.keys(SCENARIOS) : names
+  for (const name of chosen) {
+    if (!Object.hasOwn(SCENARIOS, name)) throw new UsageError(`there is no scenario ${name}; there are ${Object.keys(SCENARIOS).join(', ')}`)
   }
-  say(`  median ratio ${ratios.sort((a, b) => a - b)[Math.floor(ratios.length / 2)]?.toFixed(2)}`)
-}
-
-/** `reserve` and `cancel` from one client, one after the other. */
-async function requests (): Promise<void> {
-  const parkmq = await startParkmq()
-  const client = await connectMqtt(`mqtt://127.0.0.1:${parkmq.port}`)
-  const requester = await createRequester(client, {})
-  const latency = build({ lowestDiscernibleValue: 1, highestTrackableValue: 60_000_000, numberOfSignificantValueDigits: 3 })
-  for (let n = 0; n < 2_200; n++) {
-    const startedMs = performance.now()
-    const reply = await requester.request('reserve', { lot: 'LOT-A', plate: `P${n}` })
-    // The first ones warm the process up.
-    if (n >= 200) latency.recordValue(Math.round((performance.now() - startedMs) * 1_000))
-    if (!reply.ok) throw new Error(reply.error.message)
-    const { reservation, secret } = reply.result as { reservation: string, secret: string }
-    await requester.request('cancel', { reservation, secret })
+  for (const option of Object.keys(options) as OptionName[]) {
+    const deaf = names.includes('all') ? undefined : chosen.find(name => SCENARIOS[name]?.options.includes(option) === false)
+    if (deaf !== undefined) throw new UsageError(`${deaf} has no option --${option}; it has ${SCENARIOS[deaf]?.options.map(one => `--${one}`).join(', ') || 'none'}`)
   }
-  await requester.close()
-  await endMqtt(client)
-  await parkmq.stop()
-  const ms = (percentile: number): string => (latency.getValueAtPercentile(percentile) / 1_000).toFixed(2)
-  say(`reserve, one client, one at a time: p50 ${ms(50)} ms, p95 ${ms(95)} ms, p99 ${ms(99)} ms`)
-}
-
-/** Time to ready and idle memory, with four and with ten thousand lots. */
-async function starting (): Promise<void> {
-  const folder = mkdtempSync(join(tmpdir(), 'parkmq-bench-lots-'))
-  const file = join(folder, 'lots.json')
-  writeFileSync(file, JSON.stringify({ lots: Array.from({ length: 10_000 }, (_, i) => ({ lot: `L-${i}`, capacity: 100, occupied: i % 100 })) }))
-  for (const [name, args] of [['4 lots', []], ['10,000 lots, first start', ['--config', file, '--data', join(folder, 'data')]], ['10,000 lots, started again', ['--config', file, '--data', join(folder, 'data')]]] as const) {
-    const parkmq = await startParkmq(args)
-    say(`start with ${name}: ready after ${Math.round(parkmq.readyMs)} ms, ${Math.round(parkmq.memoryBytes() / 1e6)} MB resident`)
-    await parkmq.stop()
+  say(`$ npm run bench -- ${args.join(' ')}`.trimEnd())
+  say(`${new Date().toISOString()}, Node ${process.version}, ${cpus().length} x ${cpus()[0]?.model.trim()}`)
+  for (const name of chosen) {
+    say('')
+    await SCENARIOS[name]?.run(options)
   }
-  rmSync(folder, { recursive: true, force: true })
 }
 
-const scenarios = { ingest, requests, start: starting }
-const asked = process.argv.slice(2)
-for (const name of asked) {
-  if (Object.hasOwn(scenarios, name)) continue
-  process.stderr.write(`there is no scenario ${name}; there are ${Object.keys(scenarios).join(', ')} (${fileURLToPath(import.meta.url)})\n`)
-  process.exit(2)
+// The brokers are ended by an `exit` handler, which a signal alone would not run.
+for (const [signal, code] of [['SIGINT', 130], ['SIGTERM', 143]] as const) process.once(signal, () => process.exit(code))
+try {
+  await main(process.argv.slice(2))
+} catch (error) {
+  const wrongUsage = error instanceof UsageError
+  process.stderr.write(wrongUsage ? `${error.message}\n\n${usage()}\n` : `the bench failed: ${error instanceof Error ? error.stack : messageOf(error)}\n`)
+  process.exit(wrongUsage ? 2 : 1)
 }
-for (const [name, scenario] of Object.entries(scenarios)) if (asked.length === 0 || asked.includes(name)) await scenario()
+// Sockets that nobody closes any more shall not keep a finished bench alive.
+process.exit(0)

@@ -1,58 +1,147 @@
-// Starts what is measured in processes of their own, and ends them.
+// Starts the brokers that are measured, each in a process of its own on free ports of 127.0.0.1, and ends them. Nothing
+// outlives the bench, also when it fails.
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { delimiter, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import type { Ports } from './raw-client.js'
 
-export interface Target {
-  readonly port: number
+export interface Target extends Ports {
   readonly process: ChildProcess
   /** Milliseconds from the start of the process to its `ready`. */
   readonly readyMs: number
   /** Resident memory in bytes. */
   memoryBytes (): number
+  /** Processor time used so far, in milliseconds, by the kernel's clock of 10 ms. */
+  cpuMs (): number
+  /** SIGTERM, and SIGKILL when that takes longer than 5 seconds. */
   stop (): Promise<void>
 }
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+const STOP_MS = 5_000
+const START_MS = 30_000
+const CLOCK_TICK_MS = 10
 
-/** `parkmq start` on free ports with a new ledger. */
+/** `parkmq start` on free ports with a new data folder. */
 export async function startParkmq (args: readonly string[] = []): Promise<Target> {
-  const data = mkdtempSync(join(tmpdir(), 'parkmq-bench-'))
-  return await startTarget([join(ROOT, 'bin/parkmq.js'), 'start', '--port', '0', '--ws-port', '0', '--data', data, ...args], line => {
-    const said = JSON.parse(line) as { msg?: string, mqtt?: string }
-    return said.msg === 'ready' ? Number(new URL(said.mqtt ?? '').port) : null
-  }, () => rmSync(data, { recursive: true, force: true }))
+  const data = newFolder()
+  return await startTarget({
+    program: process.execPath,
+    args: [join(ROOT, 'bin/parkmq.js'), 'start', '--port', '0', '--ws-port', '0', '--data', data, ...args],
+    ready: line => {
+      const said = JSON.parse(line) as { msg?: string, mqtt?: string, ws?: string }
+      return said.msg === 'ready' ? { port: Number(new URL(said.mqtt ?? '').port), wsPort: Number(new URL(said.ws ?? '').port) } : null
+    },
+    folder: data
+  })
 }
 
-/** Aedes as it comes, with TCP_NODELAY, forwarding what is published. */
+/** Aedes as it comes, with TCP_NODELAY, in memory. */
 export async function startStockAedes (): Promise<Target> {
-  return await startTarget([join(ROOT, 'dist/bench/stock-aedes.js')], line => Number(line), () => {})
+  return await startTarget({
+    program: process.execPath, args: [join(ROOT, 'dist/bench/stock-aedes.js')], ready: line => ({ port: Number(line), wsPort: null }), folder: null
+  })
 }
 
-async function startTarget (args: readonly string[], portOf: (line: string) => number | null, clean: () => void): Promise<Target> {
+/** Where mosquitto is; null when it is not installed. Debian keeps it outside a user's PATH. */
+export function findMosquitto (): string | null {
+  const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/usr/local/sbin', '/opt/homebrew/sbin']
+  return folders.map(folder => join(folder, 'mosquitto')).find(path => existsSync(path)) ?? null
+}
+
+/** mosquitto with TCP_NODELAY and without limits that would make it drop. `durable`: it saves its sessions at every change. */
+export async function startMosquitto ({ durable }: { durable: boolean }): Promise<Target> {
+  const program = findMosquitto()
+  if (program === null) throw new Error('mosquitto is not installed')
+  const folder = newFolder()
+  const port = await freePort()
+  const config = join(folder, 'mosquitto.conf')
+  writeFileSync(config, [
+    `listener ${port} 127.0.0.1`, 'allow_anonymous true', 'set_tcp_nodelay true', 'log_dest stderr',
+    'max_inflight_messages 0', 'max_queued_messages 0',
+    ...(durable ? ['persistence true', `persistence_location ${folder}/`, 'autosave_on_changes true', 'autosave_interval 1'] : ['persistence false']),
+    // Started by root, it would become a user that may not write the folder.
+    'user root', ''
+  ].join('\n'))
+  return await startTarget({ program, args: ['-c', config], says: 'stderr', ready: line => line.endsWith(' running') ? { port, wsPort: null } : null, folder })
+}
+
+interface TargetParts {
+  readonly program: string
+  readonly args: readonly string[]
+  readonly says?: 'stdout' | 'stderr'
+  /** Null: this line does not say that it is ready. */
+  readonly ready: (line: string) => Ports | null
+  /** Removed at the end. */
+  readonly folder: string | null
+}
+
+async function startTarget ({ program, args, says = 'stdout', ready, folder }: TargetParts): Promise<Target> {
   const startedMs = performance.now()
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
-  const port = await new Promise<number>((resolve, reject) => {
-    child.once('exit', code => reject(new Error(`${args.join(' ')} ended with ${code}`)))
-    createInterface({ input: child.stdout }).on('line', line => {
-      const found = portOf(line)
-      if (found !== null) resolve(found)
+  const child = spawn(program, args, { stdio: ['ignore', 'pipe', says === 'stderr' ? 'pipe' : 'inherit'] })
+  const end = (): void => {
+    child.kill('SIGKILL')
+    if (folder !== null) rmSync(folder, { recursive: true, force: true })
+  }
+  process.once('exit', end)
+  const ports = await new Promise<Ports>((resolve, reject) => {
+    const fail = (why: string): void => reject(new Error(`${program} ${args.join(' ')} ${why}`))
+    const late = setTimeout(() => fail(`was not ready within ${START_MS / 1_000} s`), START_MS)
+    child.once('error', error => fail(error.message))
+    child.once('exit', code => fail(`ended with ${code}`))
+    const output = child[says]
+    if (output === null) return
+    const lines = createInterface({ input: output }).on('line', line => {
+      const found = ready(line)
+      if (found === null) return
+      clearTimeout(late)
+      lines.close()
+      // What it says later is read as well, or a full pipe would stop it.
+      output.resume()
+      resolve(found)
     })
   })
   child.removeAllListeners('exit')
+  const readyMs = performance.now() - startedMs
+  const proc = (file: string): string => readFileSync(`/proc/${child.pid}/${file}`, 'utf8')
   return {
-    port,
+    ...ports,
     process: child,
-    readyMs: performance.now() - startedMs,
-    memoryBytes: () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid}/status`, 'utf8'))?.[1]) * 1_024,
+    readyMs,
+    memoryBytes: () => Number(/VmRSS:\s+(\d+)/.exec(proc('status'))?.[1]) * 1_024,
+    cpuMs: () => {
+      // Fields 14 and 15, counted behind the name, which may contain spaces.
+      const fields = proc('stat').split(') ')[1]?.split(' ') ?? []
+      return (Number(fields[11]) + Number(fields[12])) * CLOCK_TICK_MS
+    },
     stop: async () => {
-      child.kill('SIGTERM')
-      await once(child, 'exit')
-      clean()
+      if (child.exitCode === null && child.signalCode === null) {
+        const gone = once(child, 'exit')
+        child.kill('SIGTERM')
+        const force = setTimeout(() => child.kill('SIGKILL'), STOP_MS)
+        await gone
+        clearTimeout(force)
+      }
+      process.off('exit', end)
+      end()
     }
   }
+}
+
+function newFolder (): string {
+  return mkdtempSync(join(tmpdir(), 'parkmq-bench-'))
+}
+
+async function freePort (): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
 }

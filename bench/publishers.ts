@@ -1,9 +1,11 @@
 // Publishers that keep a window of unacknowledged QoS 1 messages open, and what their messages' PUBACKs took.
-import { build, type Histogram } from 'hdr-histogram-js'
-import { publishPacket, rawConnect, readPackets } from './raw-client.js'
+import type { Histogram } from 'hdr-histogram-js'
+import { newLatency, percentileMs } from './figures.js'
+import { PUBACK, publishPacket } from './mqtt-bytes.js'
+import { rawConnect, readPackets, type Ports } from './raw-client.js'
 
 export interface LoadParts {
-  readonly port: number
+  readonly ports: Ports
   readonly publishers: number
   readonly window: number
   /** Messages that each publisher sends. */
@@ -21,10 +23,10 @@ export interface LoadResult {
 }
 
 /** Sends everything and waits for every PUBACK. Message `n` counts from 1. */
-export async function load ({ port, publishers, window, messages, topic, payload }: LoadParts): Promise<LoadResult> {
-  const latency = build({ lowestDiscernibleValue: 1, highestTrackableValue: 60_000_000, numberOfSignificantValueDigits: 3 })
+export async function load ({ ports, publishers, window, messages, topic, payload }: LoadParts): Promise<LoadResult> {
+  const latency = newLatency()
   const prepared = Array.from({ length: publishers }, (_, p) => Array.from({ length: messages }, (_, i) => publishPacket(topic(p, i + 1), payload(p, i + 1), i % 65_535 + 1)))
-  const sockets = await Promise.all(prepared.map(async (_, p) => await rawConnect(port, `bench-pub-${process.pid}-${p}`)))
+  const sockets = await Promise.all(prepared.map(async (_, p) => await rawConnect(ports, { clientId: `bench-pub-${process.pid}-${p}`, version: 4, clean: true })))
   const startedMs = performance.now()
   await Promise.all(sockets.map(async (socket, p) => {
     const packets = prepared[p] ?? []
@@ -42,7 +44,7 @@ export async function load ({ port, publishers, window, messages, topic, payload
     await new Promise<void>((resolve, reject) => {
       socket.once('close', () => acked === messages ? resolve() : reject(new Error(`the connection was closed after ${acked} of ${messages} PUBACKs`)))
       readPackets(socket, head => {
-        if (head >> 4 !== 4) return
+        if (head >> 4 !== PUBACK) return
         latency.recordValue(Math.max(1, Math.round((performance.now() - (sentAtMs[acked] ?? 0)) * 1_000)))
         acked++
         if (acked === messages) resolve()
@@ -60,6 +62,5 @@ export async function load ({ port, publishers, window, messages, topic, payload
 
 /** `12.3k/s, p50 1.2 ms, p99 3.4 ms`. */
 export function sayLoad ({ perSecond, latency }: LoadResult): string {
-  const ms = (percentile: number): string => (latency.getValueAtPercentile(percentile) / 1_000).toFixed(1)
-  return `${(perSecond / 1_000).toFixed(1)}k/s, PUBACK after p50 ${ms(50)} ms, p95 ${ms(95)} ms, p99 ${ms(99)} ms`
+  return `${(perSecond / 1_000).toFixed(1)}k/s, PUBACK after p50 ${percentileMs(latency, 50)} ms, p95 ${percentileMs(latency, 95)} ms, p99 ${percentileMs(latency, 99)} ms`
 }

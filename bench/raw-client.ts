@@ -1,60 +1,74 @@
-// MQTT 3.1.1 on a raw socket with packets that were encoded beforehand: a load generator must not be the bottleneck.
-// Only for benches: it understands no more than what it asked for.
+// MQTT on a raw socket or WebSocket: opening it, and cutting what comes into packets without copying them. Only for
+// benches: it trusts the broker to send what MQTT allows.
 import { once } from 'node:events'
-import { connect, type Socket } from 'node:net'
+import { connect } from 'node:net'
+import type { Duplex } from 'node:stream'
+import { createWebSocketStream, WebSocket } from 'ws'
+import { CONNACK, connectPacket, PUBACK, PUBLISH, SUBACK, subscribePacket, type ConnectParts } from './mqtt-bytes.js'
 
-/** Opens a socket without Nagle's delay and waits for CONNACK. */
-export async function rawConnect (port: number, clientId: string): Promise<Socket> {
-  const socket = connect({ port, host: '127.0.0.1', noDelay: true })
-  await once(socket, 'connect')
-  const id = string(clientId)
-  socket.write(packet(0x10, Buffer.concat([Buffer.from('00044d5154540402003c', 'hex'), id])))
-  const [connack] = await once(socket, 'data') as [Buffer]
-  if (connack[0] !== 0x20 || connack[3] !== 0) throw new Error(`no CONNACK but ${connack.toString('hex')}`)
-  return socket
+export type Transport = 'tcp' | 'ws'
+
+/** How long a broker may take to let somebody in, in milliseconds. */
+const PATIENCE_MS = 10_000
+
+/** Where a broker listens on 127.0.0.1. */
+export interface Ports {
+  readonly port: number
+  /** Null: this broker has no WebSocket. */
+  readonly wsPort: number | null
 }
 
-/** The bytes of a QoS 1 PUBLISH. */
-export function publishPacket (topic: string, payload: string, messageId: number): Buffer {
-  return packet(0x32, Buffer.concat([string(topic), uint16(messageId), Buffer.from(payload)]))
+/** Opens a connection without Nagle's delay; says nothing yet. */
+export async function openStream ({ port, wsPort }: Ports, transport: Transport = 'tcp'): Promise<Duplex> {
+  if (transport === 'tcp') {
+    const socket = connect({ port, host: '127.0.0.1', noDelay: true })
+    await within(once(socket, 'connect'), `a connection to port ${port}`)
+    return socket
+  }
+  if (wsPort === null) throw new Error('this broker has no WebSocket listener')
+  const socket = new WebSocket(`ws://127.0.0.1:${wsPort}`, 'mqtt', { perMessageDeflate: false })
+  await within(once(socket, 'open'), `a WebSocket to port ${wsPort}`)
+  return createWebSocketStream(socket)
 }
 
-function packet (head: number, body: Buffer): Buffer {
-  return Buffer.concat([Buffer.from([head, ...varint(body.length)]), body])
+/** Opens a connection, sends CONNECT and waits for CONNACK. Throws when it is refused. */
+export async function rawConnect (ports: Ports, connecting: ConnectParts, transport: Transport = 'tcp'): Promise<Duplex> {
+  const stream = await openStream(ports, transport)
+  stream.write(connectPacket(connecting))
+  const [connack] = await within(once(stream, 'data'), `CONNACK for ${connecting.clientId}`) as [Buffer]
+  if (connack[0] !== CONNACK << 4 || connack[3] !== 0) throw new Error(`no CONNACK but ${connack.toString('hex')}`)
+  return stream
 }
 
-function string (text: string): Buffer {
-  const bytes = Buffer.from(text)
-  return Buffer.concat([uint16(bytes.length), bytes])
+/** Throws when it takes longer than a broker may: a bench must end. */
+export async function within<T> (promise: Promise<T>, what: string, limitMs = PATIENCE_MS): Promise<T> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(new Error(`${what} did not come within ${limitMs} ms`)), limitMs)
+  })
+  try {
+    return await Promise.race([promise, late])
+  } finally {
+    clearTimeout(timer)
+  }
 }
 
-function uint16 (n: number): Buffer {
-  return Buffer.from([n >> 8, n & 0xff])
-}
+/** `bytes` from `at` to `end` is what follows the fixed header. */
+export type OnPacket = (head: number, bytes: Buffer, at: number, end: number) => void
 
-function varint (n: number): number[] {
-  const bytes: number[] = []
-  do {
-    const more = n >= 128
-    bytes.push((n % 128) | (more ? 0x80 : 0))
-    n = Math.floor(n / 128)
-  } while (n > 0)
-  return bytes
-}
-
-/** Cuts a stream into packets and calls `onPacket` with the first byte and the body of each. */
-export function readPackets (socket: Socket, onPacket: (head: number, body: Buffer) => void): void {
-  let rest: Buffer = Buffer.alloc(0)
-  socket.on('data', (chunk: Buffer) => {
-    const data = rest.length > 0 ? Buffer.concat([rest, chunk]) : chunk
+/** Cuts a stream into packets; `onRead` is called behind the packets of each read. */
+export function readPackets (stream: Duplex, onPacket: OnPacket, onRead: () => void = () => {}): void {
+  let rest: Buffer | null = null
+  stream.on('data', (chunk: Buffer) => {
+    const data = rest === null ? chunk : Buffer.concat([rest, chunk])
     let at = 0
     for (;;) {
       let length = 0
       let shift = 0
-      let end = at + 1
+      let body = at + 1
       let complete = false
-      while (end < data.length) {
-        const byte = data[end++] ?? 0
+      while (body < data.length) {
+        const byte = data[body++] ?? 0
         length += (byte & 0x7f) * 2 ** shift
         shift += 7
         if ((byte & 0x80) === 0) {
@@ -62,34 +76,33 @@ export function readPackets (socket: Socket, onPacket: (head: number, body: Buff
           break
         }
       }
-      if (!complete || end + length > data.length) break
-      onPacket(data[at] ?? 0, data.subarray(end, end + length))
-      at = end + length
+      if (!complete || body + length > data.length) break
+      onPacket(data[at] ?? 0, data, body, body + length)
+      at = body + length
     }
-    rest = data.subarray(at)
+    rest = at === data.length ? null : data.subarray(at)
+    onRead()
   })
 }
 
 /** Subscribes with QoS 1 and acknowledges what comes; `onMessage` is called for each. */
-export async function rawSubscriber (port: number, filter: string, onMessage: () => void): Promise<Socket> {
-  const socket = await rawConnect(port, `bench-sub-${process.pid}`)
+export async function rawSubscriber (ports: Ports, filter: string, onMessage: () => void): Promise<Duplex> {
+  const stream = await rawConnect(ports, { clientId: `bench-sub-${process.pid}`, version: 4, clean: true })
   const granted = new Promise<void>(resolve => {
-    let acks: Buffer[] = []
-    readPackets(socket, (head, body) => {
-      if (head >> 4 === 9) resolve()
-      if (head >> 4 !== 3) return
+    let acks: number[] = []
+    readPackets(stream, (head, bytes, at) => {
+      if (head >> 4 === SUBACK) resolve()
+      if (head >> 4 !== PUBLISH) return
       onMessage()
-      const topic = body.readUInt16BE(0)
-      if (acks.length === 0) {
-        setImmediate(() => {
-          socket.write(Buffer.concat(acks))
-          acks = []
-        })
-      }
-      acks.push(Buffer.from([0x40, 2, body[2 + topic] ?? 0, body[3 + topic] ?? 0]))
+      const idAt = at + 2 + bytes.readUInt16BE(at)
+      acks.push(PUBACK << 4, 2, bytes[idAt] ?? 0, bytes[idAt + 1] ?? 0)
+    }, () => {
+      if (acks.length === 0) return
+      stream.write(Buffer.from(acks))
+      acks = []
     })
   })
-  socket.write(packet(0x82, Buffer.concat([uint16(1), string(filter), Buffer.from([1])])))
-  await granted
-  return socket
+  stream.write(subscribePacket(filter, 1, 4))
+  await within(granted, 'SUBACK')
+  return stream
 }

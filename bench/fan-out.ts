@@ -1,0 +1,78 @@
+// `fan-out`: how many deliveries a second one publisher gets out of a broker to fifty subscribers.
+import { available, BROKERS, startBroker, type Broker } from './brokers.js'
+import { say, sayDelivered, sayRatios, whole } from './figures.js'
+import type { MqttVersion, Qos } from './mqtt-bytes.js'
+import type { Options } from './options.js'
+import { Publisher } from './publisher.js'
+import { startSubscribers } from './subscribers.js'
+
+const TOPIC = 'bench/fan-out'
+const PAYLOAD_BYTES = 100
+/** Unacknowledged messages of the publisher. */
+const WINDOW = 50
+/** Not counted: every broker's hot path is compiled by then. */
+const WARM_UP_MESSAGES = 500
+
+interface Variant {
+  readonly qos: Qos
+  readonly mqtt: MqttVersion
+}
+
+interface Run extends Variant {
+  readonly messages: number
+  readonly subscribers: number
+}
+
+/** parkmq, stock aedes and mosquitto in turn. Whoever loses something is shown with what arrived. */
+export async function fanOut ({ rounds = 3, messages = 6_000, subscribers = 50, qos, mqtt, brokers = BROKERS }: Options): Promise<void> {
+  const compared = available(brokers)
+  for (const variant of variants(qos, mqtt)) {
+    const publishQos = Math.max(1, variant.qos)
+    say(`fan-out: ${subscribers} subscribers, QoS ${variant.qos}, ${nameOf(variant.mqtt)}; one publisher, QoS ${publishQos}, window ${WINDOW}, ${whole(messages)} messages of ${PAYLOAD_BYTES} bytes`)
+    const measured: Map<Broker, number>[] = []
+    for (let round = 1; round <= rounds; round++) {
+      const perSecond = new Map<Broker, number>()
+      for (const broker of compared) perSecond.set(broker, await measure(broker, { ...variant, messages, subscribers }, round))
+      measured.push(perSecond)
+    }
+    sayRatios(measured, 'deliveries/s')
+  }
+}
+
+/** Without options the three that matter most; with them every combination asked for. */
+function variants (qos: readonly Qos[] | undefined, mqtt: readonly MqttVersion[] | undefined): Variant[] {
+  if (qos === undefined && mqtt === undefined) return [{ qos: 1, mqtt: 4 }, { qos: 0, mqtt: 4 }, { qos: 1, mqtt: 5 }]
+  return (qos ?? [1]).flatMap(one => (mqtt ?? [4] as const).map(version => ({ qos: one, mqtt: version })))
+}
+
+/** Deliveries a second, from the publisher's first write to the last subscriber's last message. */
+async function measure (broker: Broker, { qos, mqtt, messages, subscribers: count }: Run, round: number): Promise<number> {
+  const target = await startBroker(broker)
+  const subscribers = await startSubscribers([{
+    name: 'fan', count, ports: { port: target.port, wsPort: target.wsPort }, filter: TOPIC, qos, version: mqtt, transport: 'tcp', persistent: false, behaviour: 'healthy', highestNumber: WARM_UP_MESSAGES + messages
+  }])
+  const publisher = await Publisher.connect({ ports: target, clientId: 'bench-publisher', topic: TOPIC, qos: qos === 0 ? 1 : qos, payloadBytes: PAYLOAD_BYTES })
+  await publisher.send({ messages: WARM_UP_MESSAGES, window: WINDOW })
+  await subscribers.delivered('fan', WARM_UP_MESSAGES * count)
+  await subscribers.reset()
+
+  const cpuBefore = target.cpuMs()
+  const generatorBefore = await subscribers.cpuMs()
+  const sent = await publisher.send({ messages, window: WINDOW })
+  const seen = await subscribers.delivered('fan', messages * count)
+  const cpuMs = target.cpuMs() - cpuBefore
+  const generatorMs = await subscribers.cpuMs() - generatorBefore
+  const seconds = (seen.lastAtMs - sent.startedAtMs) / 1_000
+  const perSecond = seen.delivered / seconds
+
+  publisher.close()
+  await subscribers.stop()
+  await target.stop()
+  say(`  round ${round}: ${broker.padEnd(9)} ${whole(perSecond).padStart(7)} deliveries/s, delivered ${sayDelivered(seen.delivered, messages * count)}; ` +
+    `broker ${(cpuMs / seen.delivered * 1_000).toFixed(1)} us of processor time each, ${Math.round(cpuMs / seconds / 10)} % of a core; subscribers' process ${Math.round(generatorMs / seconds / 10)} %${sent.stopped === null ? '' : `; publisher: ${sent.stopped}`}`)
+  return perSecond
+}
+
+function nameOf (version: MqttVersion): string {
+  return version === 5 ? 'MQTT 5.0' : 'MQTT 3.1.1'
+}

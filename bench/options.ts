@@ -1,0 +1,67 @@
+// The options of the scenarios. A wrong one ends the bench before anything is started.
+import { parseArgs } from 'node:util'
+import { BROKERS, type Broker } from './brokers.js'
+import type { MqttVersion, Qos } from './mqtt-bytes.js'
+import type { Transport } from './raw-client.js'
+
+export const SESSIONS = ['clean', 'persistent'] as const
+export type Session = (typeof SESSIONS)[number]
+
+/** Absent ones leave the scenario's default. */
+export interface Options {
+  readonly rounds?: number
+  readonly seconds?: number
+  readonly minutes?: number
+  readonly messages?: number
+  readonly subscribers?: number
+  readonly qos?: readonly Qos[]
+  readonly mqtt?: readonly MqttVersion[]
+  readonly transport?: readonly Transport[]
+  readonly session?: readonly Session[]
+  readonly brokers?: readonly Broker[]
+}
+
+export type OptionName = keyof Options
+
+const number = (most: number) => (text: string): number | null => /^[1-9]\d*$/.test(text) && Number(text) <= most ? Number(text) : null
+const among = <T extends string | number>(known: readonly T[]) => (text: string): readonly T[] | null => {
+  const found = text.split(',').map(one => known.find(value => String(value) === one))
+  return found.every(one => one !== undefined) ? found : null
+}
+
+/** Each option: what it may be, in words and as a check. */
+export const OPTIONS: { readonly [Name in OptionName]-?: { readonly value: string, readonly help: string, readonly read: (text: string) => NonNullable<Options[Name]> | null } } = {
+  rounds: { value: 'n', help: 'rounds, 1 to 100; brokers take turns in each', read: number(100) },
+  seconds: { value: 'n', help: 'length of each measurement, 1 to 3,600', read: number(3_600) },
+  minutes: { value: 'n', help: 'one long measurement instead, 1 to 1,440', read: number(1_440) },
+  messages: { value: 'n', help: 'messages of each measurement, 1 to 1,000,000', read: number(1_000_000) },
+  subscribers: { value: 'n', help: 'healthy subscribers, 1 to 1,000', read: number(1_000) },
+  qos: { value: '0,1,2', help: 'only these', read: among<Qos>([0, 1, 2]) },
+  mqtt: { value: '4,5', help: 'protocol versions of the subscribers (4 is MQTT 3.1.1)', read: among<MqttVersion>([4, 5]) },
+  transport: { value: 'tcp,ws', help: 'only these', read: among<Transport>(['tcp', 'ws']) },
+  session: { value: SESSIONS.join(','), help: 'only these', read: among(SESSIONS) },
+  brokers: { value: BROKERS.join(','), help: 'only these', read: among(BROKERS) }
+}
+
+export class UsageError extends Error {}
+
+/** The scenarios and options of a command line. Throws `UsageError` that names what is wrong and what there is. */
+export function readOptions (args: readonly string[]): { names: string[], options: Options, help: boolean } {
+  const names = Object.keys(OPTIONS) as OptionName[]
+  const config = Object.fromEntries(names.map(name => [name, { type: 'string' as const }]))
+  let parsed: { values: Record<string, unknown>, positionals: string[] }
+  try {
+    parsed = parseArgs({ args: [...args], options: { ...config, help: { type: 'boolean', short: 'h' } }, allowPositionals: true })
+  } catch (error) {
+    throw new UsageError((error as Error).message, { cause: error })
+  }
+  const options: Record<string, unknown> = {}
+  for (const name of names) {
+    const text = parsed.values[name]
+    if (typeof text !== 'string') continue
+    const value = OPTIONS[name].read(text)
+    if (value === null) throw new UsageError(`--${name} ${text} is wrong; it takes ${OPTIONS[name].value}: ${OPTIONS[name].help}`)
+    options[name] = value
+  }
+  return { names: parsed.positionals, options, help: parsed.values.help === true }
+}

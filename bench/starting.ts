@@ -1,0 +1,20 @@
+// `start`: how soon parkmq is ready, and how large it is then.
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { say } from './figures.js'
+import { startParkmq } from './processes.js'
+
+/** Time to ready and idle memory, with four and with ten thousand lots. */
+export async function starting (): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), 'parkmq-bench-lots-'))
+  const file = join(folder, 'lots.json')
+  writeFileSync(file, JSON.stringify({ lots: Array.from({ length: 10_000 }, (_, i) => ({ lot: `L-${i}`, capacity: 100, occupied: i % 100 })) }))
+  const many = ['--config', file, '--data', join(folder, 'data')]
+  for (const [name, args] of [['4 lots', []], ['10,000 lots, first start', many], ['10,000 lots, started again', many]] as const) {
+    const parkmq = await startParkmq(args)
+    say(`start with ${name}: ready after ${Math.round(parkmq.readyMs)} ms, ${Math.round(parkmq.memoryBytes() / 1e6)} MB resident`)
+    await parkmq.stop()
+  }
+  rmSync(folder, { recursive: true, force: true })
+}

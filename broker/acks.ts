@@ -1,12 +1,13 @@
-// PUBACK and PUBREC as bytes. A batch of them for one client becomes one buffer: one write instead of hundreds.
-import mqttPacket from 'mqtt-packet'
+// What the broker says besides messages, as bytes: acknowledgements with a reason, CONNACK, SUBACK, DISCONNECT. Nothing
+// that MQTT 5.0 added goes to older clients, and nothing is longer than its receiver takes.
+import mqttPacket, { type IConnackPacket } from 'mqtt-packet'
 import { Reason } from './reason-codes.js'
 
-/** The first byte of the packet that acknowledges a PUBLISH. */
-export const AckType = { puback: 0x40, pubrec: 0x50 } as const
+/** The first byte of each acknowledgement. */
+export const AckType = { puback: 0x40, pubrec: 0x50, pubrel: 0x62, pubcomp: 0x70 } as const
 export type AckType = (typeof AckType)[keyof typeof AckType]
 
-const PLAIN_ACK_BYTES = 4
+const NAMES = { [AckType.puback]: 'puback', [AckType.pubrec]: 'pubrec', [AckType.pubrel]: 'pubrel', [AckType.pubcomp]: 'pubcomp' } as const
 
 /** What a client told in CONNECT that bears on what it may be sent. */
 export interface AckLimits {
@@ -17,54 +18,29 @@ export interface AckLimits {
   readonly maxPacketBytes: number
 }
 
-export class AckBatch {
-  #bytes = Buffer.allocUnsafe(PLAIN_ACK_BYTES * 16)
-  #length = 0
+/** An acknowledgement with a reason code to an MQTT 5.0 client and, where it wants it and has room for it, the reason in words. */
+export function reasonedAck (type: AckType, messageId: number, reason: Reason, words: string | null, { problemInformation, maxPacketBytes }: AckLimits): Buffer {
+  const packet = { cmd: NAMES[type], messageId, reasonCode: reason }
+  if (words === null || !problemInformation) return generate(packet)
+  const bytes = generate({ ...packet, properties: { reasonString: words } })
+  return bytes.length <= maxPacketBytes ? bytes : generate(packet)
+}
 
-  get empty (): boolean { return this.#length === 0 }
+/** SUBACK, or UNSUBACK for MQTT 5.0, with one code for each filter. [MQTT-3.8.4-6] [MQTT-3.11.3-1] */
+export function codesBytes (cmd: 'suback' | 'unsuback', messageId: number, granted: number[], version: 3 | 4 | 5): Buffer {
+  return mqttPacket.generate(version === 5 || cmd === 'suback' ? { cmd, messageId, granted } : { cmd, messageId } as mqttPacket.Packet, { protocolVersion: version })
+}
 
-  /** An acknowledgement without a reason: success, or all that 3.1.1 can say. */
-  plain (type: AckType, messageId: number): void {
-    const at = this.#length
-    this.#reserve(PLAIN_ACK_BYTES)
-    this.#bytes[at] = type
-    this.#bytes[at + 1] = 2
-    this.#bytes[at + 2] = messageId >> 8
-    this.#bytes[at + 3] = messageId & 0xff
-  }
-
-  /** A refusal with its reason code and, where the client wants it and has room for it, the reason in words. */
-  refusal (type: AckType, messageId: number, reason: Reason, words: string, limits: AckLimits): void {
-    if (limits.version !== 5) {
-      this.plain(type, messageId)
-      return
-    }
-    const packet = { cmd: type === AckType.puback ? 'puback' : 'pubrec', messageId, reasonCode: reason } as const
-    const bytes = generate({ ...packet, properties: { reasonString: words } })
-    const fits = limits.problemInformation && bytes.length <= limits.maxPacketBytes
-    this.#append(fits ? bytes : generate(packet))
-  }
-
-  /** The bytes so far, as a buffer of their own; the batch is empty afterwards. */
-  take (): Buffer {
-    const bytes = Buffer.from(this.#bytes.subarray(0, this.#length))
-    this.#length = 0
-    return bytes
-  }
-
-  #append (bytes: Buffer): void {
-    const at = this.#length
-    this.#reserve(bytes.length)
-    bytes.copy(this.#bytes, at)
-  }
-
-  #reserve (count: number): void {
-    this.#length += count
-    if (this.#length <= this.#bytes.length) return
-    const larger = Buffer.allocUnsafe(this.#length * 2)
-    this.#bytes.copy(larger)
-    this.#bytes = larger
-  }
+/** CONNACK that lets a client in: with all that it is told, or what fits. */
+export function welcomeBytes (sessionPresent: boolean, properties: NonNullable<IConnackPacket['properties']>, version: 3 | 4 | 5, maxPacketBytes: number): Buffer {
+  // MQTT 3.1 has no such flag.
+  if (version < 5) return mqttPacket.generate({ cmd: 'connack', sessionPresent: sessionPresent && version === 4, returnCode: 0 }, { protocolVersion: version })
+  const packet = { cmd: 'connack', sessionPresent, reasonCode: Reason.success } as const
+  const bytes = generate({ ...packet, properties })
+  if (bytes.length <= maxPacketBytes) return bytes
+  const needed = { ...properties }
+  delete needed.responseInformation
+  return generate({ ...packet, properties: needed })
 }
 
 /** The last words to a connected MQTT 5.0 client: DISCONNECT with the reason in words where they fit. */

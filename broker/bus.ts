@@ -1,40 +1,46 @@
 // The Bus over the embedded broker: what clients publish on consumed topics goes to the service, and the sender's
-// PUBACK or PUBREC follows the service's commit. Everything comes through aedes' `authorizePublish` hook, which runs
-// before aedes acknowledges. It never acknowledges what is not committed and never keeps the order of arrival from a
-// consumer.
+// PUBACK or PUBREC follows the service's commit; everything else goes to the exchange. It never acknowledges what is
+// not committed or stored, and never keeps the order of arrival from a consumer.
 import type { Bus, Consumer, Delivery, PublishOptions } from '../shared/bus.js'
 import type { Clock } from '../shared/clock.js'
 import { Intake, type Settlement } from '../shared/intake.js'
 import { mayForward, mayPublish } from './access.js'
-import { markDealtWith, type AedesBroker, type AedesClient, type Done } from './aedes-internals.js'
 import type { Connection } from './connection.js'
+import type { Exchange } from './exchange.js'
+import type { Flow } from './flow.js'
+import type { RefusedPublish } from './guard.js'
+import type { Journal } from './journal.js'
 import { fromMessageProperties, toMessageProperties } from './message-properties.js'
 import type { PublishPacket, Will } from './packets.js'
 import type { Incoming, Qos2Receiver } from './qos2.js'
 import { Reason } from './reason-codes.js'
 import { refusalOf, shortened } from './refusals.js'
 import type { Report } from './report.js'
-import type { Subscribers } from './subscribers.js'
-import { hasTooManyLevels, matcherOf, wildcardIn } from './topic-filters.js'
+import type { Router } from './router.js'
+import { isTooLong, matcherOf, wildcardIn, type TopicLimits } from './topic-filters.js'
 
 export interface EmbeddedBusParts {
-  readonly aedes: AedesBroker
   readonly clock: Clock
   readonly report: Report
   readonly received: Qos2Receiver
-  readonly subscribers: Subscribers
-  readonly connectionOf: (client: AedesClient) => Connection | undefined
+  readonly exchange: Exchange
+  readonly router: Router
+  readonly journal: Journal
+  readonly flow: Flow
+  readonly limits: TopicLimits
 }
 
 /** What is needed to answer for a delivery. */
 interface Ticket {
   readonly packet: PublishPacket | Will
+  /** Who sent it; null for a service. */
+  readonly from: string | null
   /** Null for a will and for what a service publishes itself. */
   readonly connection: Connection | null
-  readonly client: AedesClient | null
   /** The message's QoS 2 state; null for QoS 0 and 1. */
   readonly incoming: Incoming | null
-  readonly done: Done | null
+  /** For what a service publishes itself. */
+  readonly done: ((error?: Error) => void) | null
 }
 
 type Writable<T> = { -readonly [K in keyof T]: T[K] }
@@ -45,10 +51,17 @@ interface Taker {
   readonly intake: Intake<Ticket>
 }
 
+const NO_ROOM: RefusedPublish = { reason: Reason.quotaExceeded, words: 'over_limit: there is no room for more retained messages' }
+
 export class EmbeddedBus implements Bus {
   readonly #parts: EmbeddedBusParts
   readonly #takers: Taker[] = []
+  /** Committed messages for subscribers. */
+  readonly #forwards: Ticket[] = []
+  /** They wait for a subscriber. */
+  #forwarding = false
   #stopping = false
+  #closed = false
 
   constructor (parts: EmbeddedBusParts) {
     this.#parts = parts
@@ -63,17 +76,24 @@ export class EmbeddedBus implements Bus {
     this.#takers.push({ filter, matches: matcherOf(filter), intake })
   }
 
-  /** Resolves when aedes has stored and passed on the message, or when the consumer of its topic has settled it. */
+  /** Resolves when the message is on its way to its subscribers and stored where it must be, or when the consumer of its topic has settled it. */
   publish (topic: string, payload: string | Uint8Array, { qos = 1, retain = false, properties }: PublishOptions = {}): Promise<void> {
     return new Promise((resolve, reject) => {
-      if (this.#parts.aedes.closed) throw new Error('the broker is closed')
-      if (topic.length === 0 || wildcardIn(topic) || hasTooManyLevels(topic)) throw new Error(`cannot publish to the topic ${JSON.stringify(topic)}`)
+      const { exchange, journal, limits } = this.#parts
+      if (this.#closed) throw new Error('the broker is closed')
+      if (topic.length === 0 || wildcardIn(topic) || isTooLong(topic, limits)) throw new Error(`cannot publish to the topic ${JSON.stringify(topic)}`)
       const bytes = typeof payload === 'string' ? Buffer.from(payload) : Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength)
       const packet: PublishPacket = { cmd: 'publish', topic, payload: bytes, qos, retain, dup: false, messageId: undefined, properties: fromMessageProperties(properties), length: bytes.length }
-      const done: Done = error => error ? reject(error) : resolve()
       const taker = this.#takerOf(topic)
-      if (taker) this.#take(taker, { packet, connection: null, client: null, incoming: null, done })
-      else this.#parts.aedes.publish(packet, null, done)
+      if (taker) {
+        this.#take(taker, { packet, from: null, connection: null, incoming: null, done: error => error ? reject(error) : resolve() })
+        return
+      }
+      // A reply is for one client that waits for it, wherever it wants it.
+      const policy = properties?.correlationData === undefined ? undefined : 'never'
+      const { isStored } = exchange.deliver(exchange.messageOf(packet, null, { policy }))
+      if (isStored) journal.afterWrite(resolve)
+      else resolve()
     })
   }
 
@@ -83,29 +103,34 @@ export class EmbeddedBus implements Bus {
     await Promise.all(this.#takers.map(taker => taker.intake.stop()))
   }
 
-  /**
-   * aedes' hook: called for every PUBLISH of a client and every will before aedes acknowledges or forwards it. `done`
-   * lets aedes go on; for a packet that is marked as dealt with that means: with the next one.
-   */
-  authorize (client: AedesClient | null, packet: PublishPacket | Will, done: Done): void {
-    if (!('cmd' in packet)) {
-      this.#will(client, packet, done)
+  /** After this nothing can be published. */
+  close (): void {
+    this.#closed = true
+  }
+
+  /** A PUBLISH that passed the guard. */
+  receive (connection: Connection, packet: PublishPacket): void {
+    const from = connection.client.id
+    if (packet.qos === 2) {
+      this.#exactlyOnce(connection, packet)
       return
     }
-    const connection = client ? this.#parts.connectionOf(client) : undefined
-    if (client === null || connection === undefined) done(new Error('a PUBLISH came from no connection'))
-    else if (!mayPublish(packet.topic)) this.#deny(connection, packet, done)
-    else if (packet.qos === 2) this.#exactlyOnce(connection, packet, done)
-    else {
-      const taker = this.#takerOf(packet.topic)
-      if (taker) {
-        markDealtWith(packet)
-        this.#take(taker, { packet, connection, client, incoming: null, done })
-      } else {
-        connection.leaveToAedes(packet)
-        done()
-      }
+    if (packet.qos === 1) connection.expect(packet)
+    const taker = mayPublish(packet.topic) ? this.#takerOf(packet.topic) : undefined
+    if (taker) this.#take(taker, { packet, from, connection, incoming: null, done: null })
+    else this.#pass(connection, packet, null)
+  }
+
+  /** A will that is due: as if its client published it, but nobody is told of a refusal. */
+  will (clientId: string, will: Will): void {
+    const { report, exchange } = this.#parts
+    if (!mayPublish(will.topic)) {
+      report.denied({ clientId, address: 'unknown' }, shortened(will.topic))
+      return
     }
+    const taker = this.#takerOf(will.topic)
+    if (taker) this.#take(taker, { packet: will, from: clientId, connection: null, incoming: null, done: null })
+    else if (exchange.deliver(exchange.messageOf(will, clientId)).isOverLimit) report.overLimit({ clientId, address: 'unknown' }, 'retained', `its will on ${shortened(will.topic)} has no room among the retained messages`)
   }
 
   #takerOf (topic: string): Taker | undefined {
@@ -116,7 +141,7 @@ export class EmbeddedBus implements Bus {
   }
 
   #take (taker: Taker, ticket: Ticket): void {
-    const { packet, client } = ticket
+    const { packet, from } = ticket
     const published = 'cmd' in packet
     const delivery: Writable<Delivery> = {
       topic: packet.topic,
@@ -128,66 +153,59 @@ export class EmbeddedBus implements Bus {
       properties: toMessageProperties(packet.properties),
       receivedAtMs: this.#parts.clock.nowMs()
     }
-    if (client !== null && client.id !== null) delivery.clientId = client.id
+    if (from !== null) delivery.clientId = from
     taker.intake.push(delivery, ticket)
   }
 
-  #exactlyOnce (connection: Connection, packet: PublishPacket, done: Done): void {
-    const { received, aedes, report } = this.#parts
-    const { client } = connection
-    markDealtWith(packet)
-    const incoming = received.arrive(connection, packet)
-    const taker = this.#takerOf(packet.topic)
-    if (incoming === null) {
-      connection.flush()
-      done()
-    } else if (taker) {
-      this.#take(taker, { packet, connection, client, incoming, done })
-    } else {
-      connection.leaveToAedes(packet)
-      aedes.publish(packet, client, error => {
-        if (error) {
-          report.log.error({ err: error, topic: shortened(packet.topic) }, 'a QoS 2 message could not be published')
-          received.abandon(incoming)
-          connection.end(Reason.unspecified, 'the message could not be published; send it again')
-        } else {
-          for (const waiting of received.accept(incoming)) waiting.flush()
-        }
-        done()
-      })
-    }
-  }
-
-  /** The connection stays open: 3.1.1 could not be told why, and would only send the message again. */
-  #deny (connection: Connection, packet: PublishPacket, done: Done): void {
-    const topic = shortened(packet.topic)
-    this.#parts.report.denied(connection.who, topic)
-    connection.acknowledge(packet, { reason: Reason.notAuthorized, words: `not_allowed: only parkmq publishes on ${topic}` })
-    connection.flush()
-    markDealtWith(packet)
-    done()
-  }
-
-  /** An error given to `done` keeps aedes from publishing the will; nobody else sees it. */
-  #will (client: AedesClient | null, will: Will, done: Done): void {
-    if (will.properties?.willDelayInterval !== undefined) {
-      // It told the broker when to publish; subscribers that get it take the packet for malformed.
-      will.properties = { ...will.properties }
-      delete will.properties.willDelayInterval
-    }
-    if (!mayPublish(will.topic)) {
-      const connection = client ? this.#parts.connectionOf(client) : undefined
-      this.#parts.report.denied(connection?.who ?? { clientId: client?.id ?? null, address: 'unknown' }, shortened(will.topic))
-      done(new Error('only parkmq publishes on the topic of this will'))
+  /** A message that no service takes: to its subscribers, and acknowledged when that is on disk where it must be. */
+  #pass (connection: Connection, packet: PublishPacket, incoming: Incoming | null): void {
+    const { exchange, report, flow } = this.#parts
+    if (!mayPublish(packet.topic)) {
+      const topic = shortened(packet.topic)
+      report.denied(connection.who, topic)
+      this.#acknowledge(connection, packet, incoming, { reason: Reason.notAuthorized, words: `not_allowed: only parkmq publishes on ${topic}` })
+      connection.dealtWith(packet)
       return
     }
-    const taker = this.#takerOf(will.topic)
-    if (taker) {
-      this.#take(taker, { packet: will, connection: null, client, incoming: null, done: null })
-      done(new Error('a service has taken the will'))
-    } else {
-      done()
+    const { isStored, isOverLimit, filling } = exchange.deliver(exchange.messageOf(packet, connection.client.id))
+    if (isOverLimit) report.overLimit(connection.who, 'retained', `${shortened(packet.topic)} has no room among the retained messages`)
+    this.#acknowledge(connection, packet, incoming, isOverLimit ? NO_ROOM : null, isStored)
+    connection.dealtWith(packet)
+    if (filling !== null) flow.hold(filling, connection.session, () => connection.hold())
+  }
+
+  /** `mustBeStored`: what came of the message is noted for the disk, and is not acknowledged before it is there. */
+  #acknowledge (connection: Connection, packet: PublishPacket, incoming: Incoming | null, refused: RefusedPublish | null, mustBeStored = false): void {
+    const { received, journal } = this.#parts
+    if (refused !== null) {
+      if (incoming === null) connection.acknowledge(packet, refused)
+      else received.refuse(incoming, refused)
+      return
     }
+    let waits = mustBeStored
+    if (incoming !== null && connection.session?.isStored) {
+      // PUBREC takes the message over: after a crash its identifier must still be known. [MQTT-4.3.3-10]
+      journal.receipt({ clientId: incoming.clientId, packetId: incoming.messageId }, true)
+      waits = true
+    }
+    const accept = (): void => {
+      if (incoming === null) connection.acknowledge(packet)
+      else received.accept(incoming)
+    }
+    if (waits) journal.afterWrite(accept)
+    else accept()
+  }
+
+  #exactlyOnce (connection: Connection, packet: PublishPacket): void {
+    const { received } = this.#parts
+    const incoming = received.arrive(connection, packet)
+    if (incoming === null) {
+      connection.dealtWith(packet)
+      return
+    }
+    const taker = mayPublish(packet.topic) ? this.#takerOf(packet.topic) : undefined
+    if (taker) this.#take(taker, { packet, from: connection.client.id, connection, incoming, done: null })
+    else this.#pass(connection, packet, incoming)
   }
 
   #settle (tickets: readonly Ticket[], settlements: readonly Settlement[]): void {
@@ -201,6 +219,7 @@ export class EmbeddedBus implements Bus {
       else this.#answer(ticket, settlement, toFlush)
     }
     for (const connection of toFlush) connection.flush()
+    this.#forward()
     for (const connection of toClose) {
       if (this.#stopping) connection.end(Reason.serverShuttingDown, 'the broker is shutting down')
       else connection.end(Reason.serverBusy, 'unavailable: the ledger cannot be written now; send your unacknowledged messages again')
@@ -210,26 +229,34 @@ export class EmbeddedBus implements Bus {
   #answer (ticket: Ticket, settlement: Exclude<Settlement, { type: 'unavailable' }>, toFlush: Set<Connection>): void {
     const { packet, connection, incoming, done } = ticket
     const refused = settlement.type === 'refused' ? refusalOf(settlement.refusal) : null
-    if (incoming !== null) {
-      const { received } = this.#parts
-      for (const waiting of refused ? received.refuse(incoming, refused) : received.accept(incoming)) toFlush.add(waiting)
-    } else if (connection !== null && 'cmd' in packet) {
-      connection.acknowledge(packet, refused)
+    if (connection !== null && 'cmd' in packet) {
+      this.#acknowledge(connection, packet, incoming, refused)
+      toFlush.add(connection)
     }
-    if (connection !== null) toFlush.add(connection)
-    if (refused === null && mayForward(packet.topic) && this.#parts.subscribers.mayWant(packet.topic)) this.#forward(ticket)
-    else if (connection !== null && done !== null) connection.afterFlush(done)
-    else done?.()
+    if (refused === null && mayForward(packet.topic) && this.#parts.router.isWanted(packet.topic)) this.#forwards.push(ticket)
+    else if (connection !== null && 'cmd' in packet) connection.dealtWith(packet)
+    done?.()
   }
 
-  /** The client is read on only when its message has gone to the subscribers: they hold it back as in plain aedes. */
-  #forward ({ packet, connection, client, done }: Ticket): void {
-    const { topic, payload, qos, properties } = packet
-    this.#parts.aedes.publish({ cmd: 'publish', topic, payload, qos, retain: false, dup: false, properties }, client, error => {
-      if (error) this.#parts.report.log.warn({ err: error, topic: shortened(topic) }, 'a committed message could not be passed on to subscribers')
-      if (connection !== null && done !== null) connection.whenDrained(done)
-      else done?.()
-    })
+  /** In their order; the clients are read on only when their messages have gone to the subscribers. */
+  #forward (): void {
+    const { exchange, flow } = this.#parts
+    if (this.#forwarding) return
+    let at = 0
+    for (; at < this.#forwards.length && !this.#forwarding; at++) {
+      const { packet, connection, from } = this.#forwards[at] as Ticket
+      const { filling } = exchange.deliver(exchange.messageOf(packet, from, { retain: false }))
+      if (connection !== null && 'cmd' in packet) connection.dealtWith(packet)
+      if (filling === null) continue
+      flow.hold(filling, null, () => {
+        this.#forwarding = true
+        return () => {
+          this.#forwarding = false
+          this.#forward()
+        }
+      })
+    }
+    this.#forwards.splice(0, at)
   }
 
   #leaveUnacknowledged ({ connection, incoming, done }: Ticket, toClose: Set<Connection>): void {

@@ -1,72 +1,110 @@
-// One network connection: reads it, lets the decoder and the guard look at every packet before aedes does, writes the
-// acknowledgements that the bus decides, and ends it with a reason code. It reads no further while too much of what
-// came is not dealt with, and never shows aedes a packet that did not pass.
+// One network connection: reads it, lets the decoder and the guard look at every packet before it is handled, keeps the
+// acknowledgements in the order of their messages, and ends it with a reason code. It reads no further while too much
+// of what came is not dealt with, or while its client does not read what it is told.
 import type { Duplex } from 'node:stream'
-import mqttPacket from 'mqtt-packet'
-import { AckBatch, AckType, connackBytes, disconnectBytes, type AckLimits } from './acks.js'
+import { AckType, connackBytes, disconnectBytes, reasonedAck, type AckLimits } from './acks.js'
 import type { AedesClient } from './aedes-internals.js'
 import { Decoder } from './decoder.js'
-import { Guard, type RefusedPublish } from './guard.js'
+import { Guard, type GuardLimits, type RefusedPublish } from './guard.js'
 import { endGracefully } from './linger.js'
-import type { InboundPacket, PublishPacket } from './packets.js'
+import { Outlet } from './outlet.js'
+import type { ConnectPacket, InboundPacket, PublishPacket, Will } from './packets.js'
+import { Rate } from './rate.js'
 import { PacketError, Reason } from './reason-codes.js'
 import type { Report, Who } from './report.js'
-import { aedesWouldMangle, subscribeOneByOne } from './subscribe.js'
+import type { Session } from './session.js'
+import type { Traffic } from './traffic.js'
 
-/** Packets of one connection that may be in work before no more is read from it. */
+/** Messages of one connection that may be in work before no more of it is handled; it goes on with half as many. */
 const MAX_IN_WORK = 1_000
-/** Their size in all, in bytes; a single larger packet is read nevertheless. */
+/** Their size in all, in bytes; a single larger one is handled nevertheless. */
 const MAX_IN_WORK_BYTES = 256 * 1024
-/** What aedes-persistence says of a packet that it has not. */
-const NOT_IN_THE_QUEUE = 'no such packet'
+/** Packets of one connection that are handled before it is the turn of the others. */
+const AT_ONCE = 128
+/** Bytes that a client may leave unread before it is not read from either. */
+const MAX_UNREAD_BYTES = 256 * 1024
+/** How long it may do so, in milliseconds. */
+const UNREAD_WITHIN_MS = 60_000
 /** MQTT's own limit: 1 byte, 4 bytes of length, 268,435,455 bytes. */
 const ANY_PACKET_BYTES = 268_435_460
+
+export interface ConnectionLimits extends GuardLimits {
+  /** Largest packet that is accepted, in bytes. */
+  readonly packetBytes: number
+  readonly publishesPerSecond: number
+}
 
 export interface ConnectionParts {
   readonly client: AedesClient
   readonly address: string
-  /** Largest packet that is accepted, in bytes. */
-  readonly maxPacketBytes: number
+  readonly limits: ConnectionLimits
   readonly report: Report
-  /** A QoS 2 identifier of this client is free again. */
-  readonly onRelease: (clientId: string, messageId: number) => void
+  readonly traffic: Traffic
+  /** Handles a packet that passed; CONNECT is aedes' own. */
+  readonly handle: (connection: Connection, packet: Exclude<InboundPacket, ConnectPacket>) => void
+}
+
+/** What CONNECT asked for, as far as it lasts. */
+export interface Terms {
+  readonly keepAliveMs: number
+  readonly receiveMaximum: number
+  readonly topicAliasMaximum: number
+  readonly will: Will | undefined
+}
+
+/** A PUBLISH whose acknowledgement is due, in its place in the line. */
+interface Due {
+  readonly packet: PublishPacket
+  answered: boolean
+  refused: RefusedPublish | null
 }
 
 export class Connection implements AckLimits {
   readonly client: AedesClient
+  readonly parts: ConnectionParts
+  /** Null until CONNACK, and when the connection is gone. */
+  session: Session | null = null
+  /** How long the session lives after this connection, in seconds. */
+  expirySeconds = 0
+  /** Published when the connection ends, unless its client takes it back. */
+  will: Will | undefined = undefined
   readonly #conn: Duplex
-  readonly #parts: ConnectionParts
   readonly #decoder: Decoder
-  readonly #guard = new Guard()
-  readonly #acks = new AckBatch()
-  /** To be called when the acknowledgements are written. */
-  #settled: (() => void)[] = []
+  readonly #guard: Guard
+  readonly #rate: Rate
+  #outlet: Outlet | null = null
+  /** In the order of their messages. [MQTT-4.6.0-2] [MQTT-4.6.0-3] */
+  #due: Due[] = []
   #inWork = 0
   #inWorkBytes = 0
   #reading = false
-  /** Stopped reading because of the limits above: the stream will not call again by itself. */
-  #stalled = false
-  #connectPassed = false
-  /** Between CONNECT and CONNACK nothing more is looked at. */
-  #awaitingConnack = false
+  /** How the connection goes on when less is in work. */
+  #stalled: (() => void) | null = null
+  /** Why the packets after the present one wait: CONNACK, others, too much in work, slow subscribers, the rate, the end. */
+  #holds = 0
+  #sinceTurn = 0
+  #connect: ConnectPacket | null = null
+  #keepAlive: NodeJS.Timeout | null = null
+  #unread: NodeJS.Timeout | null = null
   #ended = false
   problemInformation = true
   maxPacketBytes = ANY_PACKET_BYTES
 
   /** Takes over the reading of a client that `aedes.handle` made in this same turn of the event loop. */
   constructor (parts: ConnectionParts) {
-    this.#parts = parts
+    this.parts = parts
     this.client = parts.client
     this.#conn = parts.client.conn
-    this.#decoder = new Decoder({ maxPacketBytes: parts.maxPacketBytes, onPacket: packet => this.#inspect(packet) })
+    this.#guard = new Guard(parts.limits)
+    this.#rate = new Rate(parts.limits.publishesPerSecond)
+    this.#decoder = new Decoder({ maxPacketBytes: parts.limits.packetBytes, onPacket: packet => this.#inspect(packet) })
     const { client } = this
-    client.subscriptions = Object.create(null) as Record<string, unknown>
-    client._parsingBatch = 0
     this.#conn.removeListener('readable', client._nextBatch)
     this.#conn.on('readable', () => this.#read())
-    client._nextBatch = error => this.#dealtWith(error)
+    client._parsingBatch = 0
+    client._nextBatch = error => { if (error) client.emit('error', error) }
     client.pause = () => {}
-    client.resume = () => this.#proceed()
+    client.resume = () => {}
     // aedes would destroy the connection right behind the words, which may lose them.
     client.disconnect = ({ reasonCode = Reason.unspecified }, done) => {
       this.end(reasonCode as Reason, wordsOf(reasonCode))
@@ -74,68 +112,126 @@ export class Connection implements AckLimits {
     }
     client.removeListener('error', client._onError)
     client.on('error', error => this.#failed(error))
+    this.#conn.once('close', () => this.#stopTimers())
   }
 
   /** For log lines. */
-  get who (): Who { return { clientId: this.client.id, address: this.#parts.address } }
+  get who (): Who { return { clientId: this.client.id, address: this.parts.address } }
   get version (): 3 | 4 | 5 | null { return this.#decoder.version }
   /** Whether nothing more will be written. */
   get ended (): boolean { return this.#ended || this.client.closed }
+  /** The CONNECT packet of a connection that is not let in yet. */
+  get connectPacket (): ConnectPacket | null { return this.#connect }
 
-  /** Notes the answer to a PUBLISH with QoS above 0; `flush` writes it. */
+  /** Lets the client in: CONNACK, then what its session has for it, then what came behind CONNECT. */
+  welcome (session: Session, connack: Buffer, { keepAliveMs, receiveMaximum, topicAliasMaximum, will }: Terms): void {
+    const { client } = this
+    this.session = session
+    this.will = will
+    this.#connect = null
+    client.connackSent = true
+    client.connecting = false
+    client.connected = true
+    if (keepAliveMs > 0) {
+      this.#keepAlive = setTimeout(() => this.end(Reason.keepAliveTimeout, 'nothing came within one and a half times the keep alive'), keepAliveMs)
+    }
+    this.#outlet = new Outlet({
+      conn: this.#conn, v5: this.version === 5, maxPacketBytes: this.maxPacketBytes, receiveMaximum, topicAliasMaximum, traffic: this.parts.traffic,
+      ended: () => this.ended,
+      onDrain: () => this.#drained(),
+      onOverflow: () => this.end(Reason.quotaExceeded, 'too many messages that may not be dropped wait for this client; it must read and acknowledge faster')
+    })
+    this.parts.traffic.wrote(connack.length)
+    this.#conn.write(connack)
+    session.attach(this.#outlet)
+    this.#release()
+  }
+
+  /** A PUBLISH with QoS above 0 will be acknowledged, in its place among the others. */
+  expect (packet: PublishPacket): void {
+    this.#due.push({ packet, answered: false, refused: null })
+  }
+
+  /** The answer to a PUBLISH that is expected; it goes out at the end of this turn, behind those before it. */
   acknowledge (packet: PublishPacket, refused: RefusedPublish | null = null): void {
     if (packet.messageId === undefined) return
-    const type = packet.qos === 1 ? AckType.puback : AckType.pubrec
-    if (refused === null) this.#acks.plain(type, packet.messageId)
-    else this.#acks.refusal(type, packet.messageId, refused.reason, refused.words, this)
-    if (packet.qos === 1 || refused !== null) this.#guard.acknowledged(packet)
-  }
-
-  /** A PUBLISH that aedes forwards (and with QoS 1 acknowledges at once). */
-  leaveToAedes (packet: PublishPacket): void {
-    // What the sender says of its own retransmission is not for subscribers. [MQTT-3.3.1-3]
-    packet.dup = false
-    if (packet.qos === 1) this.#guard.acknowledged(packet)
-    if (packet.retain || packet.qos > 0) packet.payload = ownBytes(packet.payload)
-  }
-
-  /** `done` is called by `flush`, or later when the client is slow to read its acknowledgements. */
-  afterFlush (done: () => void): void {
-    this.#settled.push(done)
-  }
-
-  /** Writes the noted acknowledgements at once. */
-  flush (): void {
-    if (!this.#acks.empty) {
-      const bytes = this.#acks.take()
-      if (!this.ended) this.#conn.write(bytes)
+    const due = this.#due[0]?.packet === packet ? this.#due[0] : this.#due.find(one => one.packet === packet)
+    if (due === undefined) return
+    due.answered = true
+    due.refused = refused
+    let answered = 0
+    for (let first = this.#due[0]; first?.answered; first = this.#due[answered]) {
+      this.#answer(first)
+      answered++
     }
-    const settled = this.#settled
-    if (settled.length === 0) return
-    this.#settled = []
-    this.whenDrained(() => {
-      for (const done of settled) done()
-    })
+    if (answered > 0) this.#due.splice(0, answered)
   }
 
-  /** Calls `done` now, or when a client that does not read has caught up: until then it is not read from either. */
-  whenDrained (done: () => void): void {
-    if (this.#conn.writableNeedDrain && !this.ended) this.client.waitForDrain(() => done())
-    else done()
+  /** Writes a packet at the end of this turn. */
+  write (bytes: Buffer): void {
+    this.#outlet?.packet(bytes)
+  }
+
+  /** The other acknowledgements: PUBREL and PUBCOMP. */
+  ack (type: AckType, messageId: number, reason: Reason = Reason.success): void {
+    if (reason === Reason.success || this.version !== 5) this.#outlet?.plain(type, messageId)
+    else this.#outlet?.packet(reasonedAck(type, messageId, reason, null, this))
+  }
+
+  /** Writes at once what would be written at the end of this turn. */
+  flush (): void {
+    this.#outlet?.flush()
+  }
+
+  /** A PUBLISH is settled and has gone on to its subscribers. */
+  dealtWith (packet: PublishPacket): void {
+    this.#inWork--
+    this.#inWorkBytes -= packet.length
+    if (this.#stalled === null || this.#inWork * 2 > MAX_IN_WORK || this.#inWorkBytes * 2 > MAX_IN_WORK_BYTES) return
+    const goOn = this.#stalled
+    this.#stalled = null
+    goOn()
+  }
+
+  /** Nothing more of this connection is handled until what this returns is called. To be called while a packet is handled. */
+  hold (): () => void {
+    this.#holds++
+    this.#decoder.hold()
+    return () => this.#release()
   }
 
   /** Closes the connection of a client that broke the rules: counted, logged, and told where its version can say it. */
   refuse (reason: Reason, words: string): void {
     if (this.ended) return
-    this.#parts.report.malformed(this.who, reason, words)
+    this.parts.report.malformed(this.who, reason, words)
     this.end(reason, words)
   }
 
   /** Closes the connection: an MQTT 5.0 client gets the reason in DISCONNECT, or in CONNACK if that is still due. */
   end (reason: Reason, words: string): void {
     if (this.ended) return
+    // What was answered before is still told.
+    this.#outlet?.flush()
     this.#ended = true
+    this.#stopTimers()
     endGracefully(this.#conn, this.#lastWords(reason, words), detached => this.client.close(detached))
+  }
+
+  /** The client has said DISCONNECT: nothing more is said to it but what was on its way. */
+  leave (): void {
+    if (this.ended) return
+    this.#outlet?.flush()
+    this.#ended = true
+    this.#stopTimers()
+    endGracefully(this.#conn, null, detached => this.client.close(detached))
+  }
+
+  #answer ({ packet, refused }: Due): void {
+    const type = packet.qos === 1 ? AckType.puback : AckType.pubrec
+    const messageId = packet.messageId ?? 0
+    if (refused === null || this.version !== 5) this.#outlet?.plain(type, messageId)
+    else this.#outlet?.packet(reasonedAck(type, messageId, refused.reason, refused.words, this))
+    if (packet.qos === 1 || refused !== null) this.#guard.acknowledged(packet)
   }
 
   /**
@@ -149,39 +245,52 @@ export class Connection implements AckLimits {
 
   #lastWords (reason: Reason, words: string): Buffer | null {
     if (this.version === null) return null
-    // aedes writes CONNACK in the turn in which it registers the client, and says so a turn later.
-    const { client } = this
-    const connackSent = client.connackSent || (client.id !== null && client.broker.clients[client.id] === client)
-    if (connackSent) return this.version === 5 ? disconnectBytes(reason, words, this.maxPacketBytes) : null
-    return this.#connectPassed ? null : connackBytes(reason, words, this.version)
+    if (this.#outlet !== null) return this.version === 5 ? disconnectBytes(reason, words, this.maxPacketBytes) : null
+    return connackBytes(reason, words, this.version)
   }
 
   #read (): void {
     this.#guarded(() => {
       for (;;) {
-        if (this.ended || this.#awaitingConnack) return
-        if (this.#inWork >= MAX_IN_WORK || (this.#inWork > 0 && this.#inWorkBytes >= MAX_IN_WORK_BYTES)) {
-          this.#stalled = true
+        if (this.ended || this.#holds > 0) return
+        if (this.#conn.writableLength > MAX_UNREAD_BYTES) {
+          this.#unread ??= setTimeout(() => this.end(Reason.quotaExceeded, 'the client does not read what it is told'), UNREAD_WITHIN_MS)
           return
         }
         const chunk = this.#conn.read() as Buffer | null
         if (chunk === null) return
+        this.#keepAlive?.refresh()
+        this.parts.traffic.read(chunk.length)
         this.#decoder.push(chunk)
       }
     })
   }
 
-  /** CONNACK is written: what came behind CONNECT is looked at now. */
-  #proceed (): void {
-    if (!this.#awaitingConnack) return
-    this.#awaitingConnack = false
+  #drained (): void {
+    if (this.#unread !== null) {
+      clearTimeout(this.#unread)
+      this.#unread = null
+      this.#read()
+    }
+    this.session?.drained()
+  }
+
+  #release (): void {
+    if (--this.#holds > 0) return
+    // The decoder is in the middle of what it handed over: it goes on when that is done.
+    if (this.#reading) setImmediate(() => this.#goOn())
+    else this.#goOn()
+  }
+
+  #goOn (): void {
+    if (this.#holds > 0) return
     this.#guarded(() => this.#decoder.proceed())
     this.#read()
   }
 
   /** Nothing that a client sends may throw further than this. */
   #guarded (action: () => void): void {
-    // aedes calls back in the middle of a packet; the loop that is running goes on with what that made possible.
+    // Called back in the middle of a packet: the loop that is running goes on with what that made possible.
     if (this.#reading) return
     this.#reading = true
     try {
@@ -190,7 +299,7 @@ export class Connection implements AckLimits {
       if (error instanceof PacketError) {
         this.refuse(error.reason, error.message)
       } else {
-        this.#parts.report.log.error({ err: error, ...this.who }, 'a packet could not be handled; its connection is closed')
+        this.parts.report.log.error({ err: error, ...this.who }, 'a packet could not be handled; its connection is closed')
         this.end(Reason.unspecified, 'the broker could not handle a packet')
       }
     } finally {
@@ -200,69 +309,59 @@ export class Connection implements AckLimits {
 
   #inspect (packet: InboundPacket): void {
     if (this.ended) return
-    const refused = this.#guard.inspect(packet)
-    if (refused !== null && packet.cmd === 'publish') {
-      this.#refusePublish(packet, refused)
-      return
+    this.parts.traffic.received(packet)
+    if (++this.#sinceTurn >= AT_ONCE) {
+      this.#sinceTurn = 0
+      setImmediate(this.hold())
     }
+    const refused = this.#guard.inspect(packet)
     if (packet.cmd === 'connect') {
       this.problemInformation = packet.properties?.requestProblemInformation ?? true
       this.maxPacketBytes = packet.properties?.maximumPacketSize ?? ANY_PACKET_BYTES
-      this.#connectPassed = true
-      this.#awaitingConnack = true
-      this.#decoder.hold()
-    } else if (packet.cmd === 'pubrel') {
-      this.#parts.onRelease(this.client.id ?? '', packet.messageId)
+      this.#connect = packet
+      this.hold()
+      this.client._parser.emit('packet', packet)
+      return
+    }
+    if (packet.cmd === 'publish') {
+      if (refused !== null) {
+        this.#refusePublish(packet, refused)
+        return
+      }
+      this.#inWork++
+      this.#inWorkBytes += packet.length
+      if (this.#inWork >= MAX_IN_WORK || this.#inWorkBytes >= MAX_IN_WORK_BYTES) this.#stalled ??= this.hold()
+      const waitMs = this.#rate.take(performance.now())
+      if (waitMs > 0) {
+        this.parts.traffic.limitedPublishes++
+        setTimeout(this.hold(), waitMs)
+      }
     } else if (packet.cmd === 'disconnect') {
       // Nothing may follow. [MQTT-3.14.4-2]
-      this.#decoder.hold()
+      this.hold()
     }
-    this.#inWork++
-    this.#inWorkBytes += packet.length
-    if (packet.cmd === 'subscribe' && aedesWouldMangle(packet)) subscribeOneByOne(this.client, packet, () => this.#dealtWith())
-    else if (packet.cmd === 'pubrec' && packet.reasonCode < Reason.unspecified && !this.client.clean) this.#pubrec(packet.messageId)
-    else this.client._parser.emit('packet', packet)
-  }
-
-  /** aedes closes the connection of a stored session for an identifier that it does not know; MQTT has a code for it. */
-  #pubrec (messageId: number): void {
-    const release = (reasonCode: number): void => {
-      const pubrel = mqttPacket.generate({ cmd: 'pubrel', messageId, reasonCode }, { protocolVersion: this.version ?? 4 })
-      if (!this.ended) this.#conn.write(pubrel)
-      this.#dealtWith()
-    }
-    this.client.broker.persistence.outgoingUpdate(this.client, { cmd: 'pubrel', messageId, reasonCode: Reason.success })
-      .then(() => release(Reason.success), () => release(Reason.packetIdentifierNotFound))
+    this.parts.handle(this, packet)
   }
 
   #refusePublish (packet: PublishPacket, refused: RefusedPublish): void {
-    this.#parts.report.malformed(this.who, refused.reason, refused.words)
+    this.parts.report.malformed(this.who, refused.reason, refused.words)
+    if (packet.qos === 0) return
+    this.expect(packet)
     this.acknowledge(packet, refused)
-    this.flush()
   }
 
-  /** aedes is done with one packet. */
-  #dealtWith (error?: Error | null): void {
-    if (error) this.client.emit('error', error)
-    if (this.#inWork > 0) {
-      // Which packet it was is not said: an average keeps the sum right over all of them.
-      this.#inWorkBytes -= this.#inWorkBytes / this.#inWork
-      this.#inWork--
-    }
-    if (!this.#stalled) return
-    this.#stalled = false
-    this.#read()
+  #stopTimers (): void {
+    if (this.#keepAlive !== null) clearTimeout(this.#keepAlive)
+    if (this.#unread !== null) clearTimeout(this.#unread)
   }
 
   /** An error inside aedes or of the network. */
   #failed (error: Error): void {
-    // A message was on its way while this stored session subscribed: it came too late for the stored queue, and aedes
-    // takes that for a fault of the client. It is one that the subscription need not have seen.
-    if (this.#ended || error.message === NOT_IN_THE_QUEUE) return
+    if (this.#ended) return
     const ofTheNetwork = this.#conn.destroyed || 'code' in error || !this.client.connackSent
     if (ofTheNetwork) this.client._onError(error)
     else {
-      this.#parts.report.broken(this.who, error)
+      this.parts.report.broken(this.who, error)
       this.end(Reason.unspecified, error.message)
     }
   }
@@ -271,15 +370,4 @@ export class Connection implements AckLimits {
 /** aedes ends a connection itself for one reason that the guard does not see before. */
 function wordsOf (reasonCode: number): string {
   return reasonCode === Reason.sessionTakenOver ? 'another connection uses this client id now' : 'the broker closed the connection'
-}
-
-/**
- * The payload without the rest of the read that it came in: a retained or queued message of ten bytes would keep up to
- * 64 KB of its neighbours in memory.
- */
-function ownBytes (payload: Buffer): Buffer {
-  if (payload.buffer.byteLength <= 2 * payload.length + 1_024) return payload
-  const own = Buffer.allocUnsafeSlow(payload.length)
-  payload.copy(own)
-  return own
 }

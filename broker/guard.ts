@@ -4,12 +4,15 @@
 import { isUtf8 } from 'node:buffer'
 import type { ConnectPacket, DisconnectPacket, InboundPacket, PublishPacket } from './packets.js'
 import { PacketError, Reason } from './reason-codes.js'
-import { faultOfFilter, hasTooManyLevels, MAX_TOPIC_LEVELS, wildcardIn } from './topic-filters.js'
+import { faultOfFilter, isTooLong, parseFilter, wildcardIn, type TopicLimits } from './topic-filters.js'
 
 /** Topic aliases that a client may use at once, as CONNACK says. */
 export const TOPIC_ALIAS_MAXIMUM = 16
-/** PUBLISH packets with QoS above 0 that an MQTT 5.0 client may have unacknowledged, as CONNACK says. */
-export const RECEIVE_MAXIMUM = 1_000
+
+export interface GuardLimits extends TopicLimits {
+  /** PUBLISH packets with QoS above 0 that an MQTT 5.0 client may have unacknowledged, as CONNACK says. */
+  readonly receiveMaximum: number
+}
 
 /** A PUBLISH that is well formed but not taken: the sender is told in its acknowledgement and stays connected. */
 export interface RefusedPublish {
@@ -19,6 +22,7 @@ export interface RefusedPublish {
 
 /** One connection's inbound state. */
 export class Guard {
+  readonly #limits: GuardLimits
   #version: 3 | 4 | 5 = 4
   #endsWithConnection = false
   readonly #aliases = new Map<number, string>()
@@ -26,6 +30,10 @@ export class Guard {
   #unacknowledged = 0
   /** QoS 2 packet identifiers of this connection that are not released yet. */
   readonly #unreleased = new Set<number>()
+
+  constructor (limits: GuardLimits) {
+    this.#limits = limits
+  }
 
   /**
    * Looks at a packet, and puts the topic for an alias. Throws `PacketError` when the connection must be closed;
@@ -36,7 +44,10 @@ export class Guard {
       case 'publish': return this.#publish(packet)
       case 'connect': this.#connect(packet); return null
       case 'subscribe': {
-        for (const { topic } of packet.subscriptions) checkFilter(topic)
+        for (const { topic, nl } of packet.subscriptions) {
+          checkFilter(topic)
+          checkShare(topic, this.#version === 5 && nl === true)
+        }
         return null
       }
       case 'unsubscribe': {
@@ -63,7 +74,7 @@ export class Guard {
     if (will === undefined) return
     if (will.topic.length === 0) throw new PacketError(Reason.topicNameInvalid, 'the will topic is empty')
     if (wildcardIn(will.topic)) throw new PacketError(Reason.topicNameInvalid, 'the will topic has a wildcard')
-    if (hasTooManyLevels(will.topic)) throw new PacketError(Reason.topicNameInvalid, `the will topic has more than ${MAX_TOPIC_LEVELS} levels`)
+    if (isTooLong(will.topic, this.#limits)) throw new PacketError(Reason.topicNameInvalid, 'the will topic is too long or has too many levels')
     checkResponseTopic(will.properties?.responseTopic)
     if (will.properties?.payloadFormatIndicator && !isUtf8(will.payload)) throw new PacketError(Reason.payloadFormatInvalid, 'the will payload is not the UTF-8 text that it says it is')
   }
@@ -76,7 +87,9 @@ export class Guard {
     if (wildcardIn(topic)) throw new PacketError(Reason.topicNameInvalid, 'the topic of a PUBLISH has a wildcard')
     checkResponseTopic(properties?.responseTopic)
     this.#count(packet)
-    if (hasTooManyLevels(topic)) return { reason: Reason.topicNameInvalid, words: `the topic has more than ${MAX_TOPIC_LEVELS} levels` }
+    if (isTooLong(topic, this.#limits)) {
+      return { reason: Reason.topicNameInvalid, words: `over_limit: a topic may have ${this.#limits.topicLevels} levels and ${this.#limits.topicBytes} bytes` }
+    }
     if (properties?.payloadFormatIndicator && !isUtf8(packet.payload)) {
       return { reason: Reason.payloadFormatInvalid, words: 'the payload is not the UTF-8 text that its payload format indicator says it is' }
     }
@@ -101,8 +114,8 @@ export class Guard {
     if (packet.qos === 0) return
     // The same identifier again is the same message again.
     if (packet.messageId !== undefined && packet.qos === 2 && this.#unreleased.has(packet.messageId)) return
-    if (this.#version === 5 && this.#unacknowledged + this.#unreleased.size >= RECEIVE_MAXIMUM) {
-      throw new PacketError(Reason.receiveMaximumExceeded, `more than ${RECEIVE_MAXIMUM} messages are unacknowledged`)
+    if (this.#version === 5 && this.#unacknowledged + this.#unreleased.size >= this.#limits.receiveMaximum) {
+      throw new PacketError(Reason.receiveMaximumExceeded, `more than ${this.#limits.receiveMaximum} messages are unacknowledged`)
     }
     if (packet.qos === 1) this.#unacknowledged++
     else if (packet.messageId !== undefined) this.#unreleased.add(packet.messageId)
@@ -118,6 +131,13 @@ export class Guard {
 function checkFilter (filter: string): void {
   const fault = faultOfFilter(filter)
   if (fault !== null) throw new PacketError(Reason.topicFilterInvalid, `a topic filter ${fault}`)
+}
+
+/** [MQTT-4.8.2-1] [MQTT-4.8.2-2] [MQTT-3.8.3-4] */
+function checkShare (filter: string, noLocal: boolean): void {
+  const parsed = parseFilter(filter)
+  if (parsed === null) throw new PacketError(Reason.topicFilterInvalid, 'a shared subscription must be $share/{group}/{filter}, the group without wildcards')
+  if (parsed.group !== null && noLocal) throw new PacketError(Reason.protocolError, 'a shared subscription has No Local')
 }
 
 /** [MQTT-3.3.2-14] */

@@ -14,6 +14,9 @@ import type { Report } from './report.js'
 /** Longest wait for connections to end by themselves when the broker closes, in milliseconds. */
 const CLOSE_WITHIN_MS = 1_500
 
+/** Idle time after which TCP asks whether the other side is still there, in milliseconds. */
+const TCP_KEEP_ALIVE_MS = 60_000
+
 /** `mqttv3.1` is what older MQTT 3.1 clients offer. [MQTT-6.0.0-3] */
 const SUBPROTOCOLS = ['mqtt', 'mqttv3.1']
 const LOOPBACK_NAMES = new Set(['localhost', '127.0.0.1', '[::1]'])
@@ -32,6 +35,7 @@ export class Listeners {
   readonly #ws: WebSocketServer
   /** Every open socket of both doors. */
   readonly #sockets = new Set<Socket>()
+  readonly #byAddress = new Map<string, number>()
 
   constructor (parts: ListenerParts) {
     this.#parts = parts
@@ -88,13 +92,24 @@ export class Listeners {
 
   #admit (socket: Socket): boolean {
     const { limits } = this.#parts.config
-    if (this.#sockets.size >= limits.connections) {
+    const address = addressOf(socket)
+    const fromThere = this.#byAddress.get(address) ?? 0
+    const isOver = this.#sockets.size >= limits.connections ? 'connections' : fromThere >= limits.connectionsPerAddress ? 'connectionsPerAddress' : null
+    if (isOver !== null) {
       socket.destroy()
-      this.#parts.report.broken({ clientId: null, address: addressOf(socket) }, `the limit of ${limits.connections} connections is reached`)
+      this.#parts.report.overLimit({ clientId: null, address }, isOver, `it is not let in, there are ${limits[isOver]} connections${isOver === 'connections' ? '' : ' from its address'} (limits.${isOver})`)
       return false
     }
     this.#sockets.add(socket)
-    socket.once('close', () => this.#sockets.delete(socket))
+    this.#byAddress.set(address, fromThere + 1)
+    // A peer that vanished without a word is noticed also when it asked for no keep alive.
+    socket.setKeepAlive(true, TCP_KEEP_ALIVE_MS)
+    socket.once('close', () => {
+      this.#sockets.delete(socket)
+      const left = (this.#byAddress.get(address) ?? 1) - 1
+      if (left > 0) this.#byAddress.set(address, left)
+      else this.#byAddress.delete(address)
+    })
     return true
   }
 

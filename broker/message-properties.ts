@@ -1,4 +1,4 @@
-// MQTT 5.0 properties between the wire (mqtt-packet's names and types) and the Bus.
+// MQTT 5.0 properties between the wire and the Bus.
 import type { MessageProperties } from '../shared/bus.js'
 import type { Properties, UserProperties } from './packets.js'
 
@@ -14,7 +14,7 @@ export function toMessageProperties (properties: Properties | undefined): Messag
     ...(contentType !== undefined && { contentType }),
     ...(payloadFormatIndicator !== undefined && { payloadFormatIndicator: payloadFormatIndicator ? 1 : 0 }),
     ...(messageExpiryInterval !== undefined && { messageExpiryInterval }),
-    ...(userProperties !== undefined && { userProperties })
+    ...(userProperties !== undefined && { userProperties: byName(userProperties) })
   }
 }
 
@@ -26,6 +26,22 @@ export function fromMessageProperties (properties: MessageProperties | undefined
     ...same,
     ...(correlationData !== undefined && { correlationData: Buffer.from(correlationData) }),
     ...(payloadFormatIndicator !== undefined && { payloadFormatIndicator: payloadFormatIndicator === 1 }),
-    ...(userProperties !== undefined && { userProperties: userProperties as UserProperties })
+    ...(userProperties !== undefined && { userProperties: inPairs(userProperties) })
   }
+}
+
+/** The record has no prototype, so that no name means anything to JavaScript. */
+function byName (pairs: UserProperties): Record<string, string | string[]> {
+  const into = Object.create(null) as Record<string, string | string[]>
+  for (const [name, value] of pairs) {
+    const before = into[name]
+    if (before === undefined) into[name] = value
+    else if (Array.isArray(before)) before.push(value)
+    else into[name] = [before, value]
+  }
+  return into
+}
+
+function inPairs (byName: NonNullable<MessageProperties['userProperties']>): UserProperties {
+  return Object.entries(byName).flatMap(([name, values]) => [values].flat().map((value): UserProperties[number] => [name, value]))
 }

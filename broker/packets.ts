@@ -3,7 +3,8 @@
 
 export type Qos = 0 | 1 | 2
 
-export type UserProperties = Record<string, string | string[]>
+/** Names and values in the order they came; a name may come again. */
+export type UserProperties = [name: string, value: string][]
 
 /** Every MQTT 5.0 property that a client may send, by mqtt-packet's names. Bytes that are flags are booleans. */
 export interface Properties {
@@ -61,7 +62,7 @@ export interface PublishPacket extends Base {
   payload: Buffer
   readonly qos: Qos
   readonly retain: boolean
-  dup: boolean
+  readonly dup: boolean
   /** Absent for QoS 0, never 0. */
   readonly messageId: number | undefined
   readonly properties: Properties | undefined

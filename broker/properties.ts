@@ -54,8 +54,8 @@ export function readProperties (reader: ByteReader, place: PropertyPlace): Prope
       throw malformed(`property 0x${id.toString(16).padStart(2, '0')} does not belong in ${place.toUpperCase()}`)
     }
     if (known.kind === 'pair') {
-      properties.userProperties ??= Object.create(null)
-      addUserProperty(properties.userProperties as UserProperties, inner)
+      const pairs = (properties.userProperties ??= []) as UserProperties
+      pairs.push([inner.string('user property'), inner.string('user property')])
       continue
     }
     if (properties[known.name] !== undefined) throw protocolError(`${known.name} stands twice in ${place.toUpperCase()}`)
@@ -81,14 +81,4 @@ function readValue (reader: ByteReader, { name, kind, least = 0 }: Known): unkno
     case 'pair': throw new Error('user properties have no single value')
     default: return kind satisfies never
   }
-}
-
-/** The record has no prototype, so that no name means anything to JavaScript. A name may come again. */
-function addUserProperty (into: UserProperties, reader: ByteReader): void {
-  const name = reader.string('user property')
-  const value = reader.string('user property')
-  const before = into[name]
-  if (before === undefined) into[name] = value
-  else if (Array.isArray(before)) before.push(value)
-  else into[name] = [before, value]
 }

@@ -25,16 +25,21 @@ export class Qos2Receiver {
   arrive (connection: Connection, packet: PublishPacket): Incoming | null {
     const clientId = connection.client.id ?? ''
     const messageId = packet.messageId ?? 0
-    const session = this.#sessions.get(clientId) ?? new Map<number, Incoming>()
-    this.#sessions.set(clientId, session)
+    const session = this.#of(clientId)
     const before = session.get(messageId)
     if (before === undefined) {
+      connection.expect(packet)
       const incoming: Incoming = { clientId, messageId, waiting: [{ connection, packet }], received: false }
       session.set(messageId, incoming)
       return incoming
     }
-    if (before.received) connection.acknowledge(packet)
-    else if (before.waiting.every(other => other.connection !== connection)) before.waiting.push({ connection, packet })
+    if (before.received) {
+      connection.expect(packet)
+      connection.acknowledge(packet)
+    } else if (before.waiting.every(other => other.connection !== connection)) {
+      connection.expect(packet)
+      before.waiting.push({ connection, packet })
+    }
     return null
   }
 
@@ -55,15 +60,28 @@ export class Qos2Receiver {
     this.#drop(incoming)
   }
 
-  /** PUBREL: the identifier may be used for another message. */
-  release (clientId: string, messageId: number): void {
+  /** PUBREL: the identifier may be used for another message. Returns false when it was not known. */
+  release (clientId: string, messageId: number): boolean {
     const incoming = this.#sessions.get(clientId)?.get(messageId)
-    if (incoming) this.#drop(incoming)
+    if (incoming === undefined) return false
+    this.#drop(incoming)
+    return true
+  }
+
+  /** From the store: a message that was accepted before the process ended. */
+  restore (clientId: string, messageId: number): void {
+    this.#of(clientId).set(messageId, { clientId, messageId, waiting: [], received: true })
   }
 
   /** The session has ended. */
   forget (clientId: string): void {
     this.#sessions.delete(clientId)
+  }
+
+  #of (clientId: string): Map<number, Incoming> {
+    let session = this.#sessions.get(clientId)
+    if (session === undefined) this.#sessions.set(clientId, session = new Map<number, Incoming>())
+    return session
   }
 
   /** Only if it is still the one that stands there: a new session may have begun meanwhile. */

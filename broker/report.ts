@@ -13,6 +13,14 @@ export interface Who {
   readonly address: string
 }
 
+/** What the log tells of a session that does not keep up. */
+export interface SlowSubscriber {
+  readonly id: string
+  readonly queued: number
+  readonly inflight: number
+  readonly own: { readonly dropped: number, readonly conflated: number }
+}
+
 /** Errors of a network that comes and goes: no news. */
 const PASSING = new Set(['ECONNRESET', 'EPIPE', 'ERR_STREAM_PREMATURE_CLOSE', 'ETIMEDOUT'])
 
@@ -37,6 +45,19 @@ export class Report {
   denied (who: Who, topic: string): void {
     this.metrics.denied.inc()
     this.#warn(keyOf(who), { ...who, topic }, 'a client may not publish on this topic; the message is dropped')
+  }
+
+  /** A client met one of the limits: `limit` is its name among the counters. */
+  overLimit (who: Who, limit: 'retained' | 'subscriptions' | 'sessions' | 'connectionsPerAddress' | 'connections', words: string): void {
+    this.metrics.overLimit.inc({ limit })
+    this.#warn(keyOf(who), { ...who, limit }, `a client met a limit: ${words}`)
+  }
+
+  /** A subscriber begins to lose messages because it does not keep up, or has caught up again. */
+  slow ({ id, own, queued, inflight }: SlowSubscriber, isSlow: boolean): void {
+    const fields = { clientId: id, queued, inflight, dropped: own.dropped, conflated: own.conflated }
+    if (!isSlow) this.log.info(fields, 'a slow subscriber has caught up')
+    else this.#warn(`slow ${id}`, fields, 'a subscriber is slow: messages for it are dropped or replaced by newer ones')
   }
 
   /** A connection ended with an error, or was not let in. */

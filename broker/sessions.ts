@@ -1,88 +1,171 @@
-// Sessions as MQTT defines them, where aedes does otherwise. Each correction says what goes wrong without it.
-import type { AedesBroker, AedesClient } from './aedes-internals.js'
+// Sessions from their first CONNECT to their end (MQTT 5.0 section 4.1): begun, resumed, taken over, kept for their
+// expiry, restored after a crash, ended. One client id, one session, at most one connection. aedes decides who is
+// connected; what a session is, is decided here.
+import type { BrokerState } from '../shared/broker-store.js'
+import type { Clock, Timer } from '../shared/clock.js'
+import type { Journal } from './journal.js'
+import { messageFromStored } from './message.js'
+import { Entry } from './out-queue.js'
+import type { Will } from './packets.js'
 import type { Qos2Receiver } from './qos2.js'
-import { Reason } from './reason-codes.js'
+import type { Router } from './router.js'
+import { Session, type SessionParts } from './session.js'
+import { parseFilter } from './topic-filters.js'
+import type { Wills } from './wills.js'
 
-export interface SessionParts {
-  readonly aedes: AedesBroker
+export interface SessionsParts {
+  readonly clock: Clock
+  readonly router: Router
+  readonly journal: Journal
   readonly received: Qos2Receiver
-  /** Told when a session's stored subscriptions are gone. */
-  readonly onSubscriptionsGone: () => void
+  readonly wills: Wills
+  /** What every session is made with. */
+  readonly session: Omit<SessionParts, 'id' | 'journal' | 'nowMs'>
+  /** Most sessions that are kept without a connection. */
+  readonly pendingLimit: number
+  /** Told when a session is not kept because of that limit. */
+  readonly onLimit: (clientId: string) => void
 }
 
-/** To be called once, before any client connects. */
-export function correctSessions ({ aedes, received, onSubscriptionsGone }: SessionParts): void {
-  // aedes looks a client id up in a plain object, in which `constructor` is found without anybody being connected.
-  aedes.clients = Object.assign(Object.create(null) as Record<string, AedesClient>, aedes.clients)
+/** What CONNECT says about the session. */
+export interface Opening {
+  readonly clientId: string
+  readonly cleanStart: boolean
+  /** Seconds; 0 ends the session with the connection. */
+  readonly expirySeconds: number
+}
 
-  const wipe = aedes._wipeSession.bind(aedes)
-  aedes._wipeSession = client => {
-    wipe(client)
-    if (client.id !== null) received.forget(client.id)
-    onSubscriptionsGone()
+export class Sessions {
+  readonly #parts: SessionsParts
+  readonly #sessions = new Map<string, Session>()
+  /** Sessions without a connection, by client id, with the timer of their expiry. */
+  readonly #pending = new Map<string, Timer>()
+
+  constructor (parts: SessionsParts) {
+    this.#parts = parts
   }
-  correctOwnership(aedes, received)
-}
 
-/**
- * One client id, one client. In aedes a client that closes while it connects is registered afterwards and stays for
- * ever, of two that take over at once both stay, and a client that goes takes another one's place in the list away.
- */
-function correctOwnership (aedes: AedesBroker, received: Qos2Receiver): void {
-  /** Clients whose session was theirs when they went: only they decide what becomes of it. */
-  const owners = new WeakSet<AedesClient>()
+  /** All sessions, connected or not. */
+  get all (): ReadonlyMap<string, Session> { return this.#sessions }
+  /** How many of them wait for their client. */
+  get disconnected (): number { return this.#pending.size }
 
-  const register = (client: AedesClient, tookOver: boolean): void => {
-    const id = client.id ?? ''
-    const before = aedes.clients[id]
-    if (before !== undefined && !client.closed) {
-      aedes._takingOver.add(id)
-      before.disconnect({ reasonCode: Reason.sessionTakenOver }, () => {
-        if (aedes.clients[id] === before) aedes.unregisterClient(before)
-        register(client, true)
-      })
-    } else if (!client.closed) {
-      aedes._finishRegisterClient(client)
-    } else if (before === undefined) {
-      dropUnregistered(client, id, tookOver)
+  /** The session for a connection that was let in: a new one, or the one that goes on. [MQTT-3.1.2-4] [MQTT-3.1.2-5] */
+  open ({ clientId, cleanStart, expirySeconds }: Opening): { session: Session, isPresent: boolean } {
+    this.#pending.get(clientId)?.cancel()
+    this.#pending.delete(clientId)
+    const before = this.#sessions.get(clientId)
+    const goesOn = before !== undefined && !cleanStart
+    if (before !== undefined && !goesOn) this.#end(before)
+    if (goesOn) this.#parts.wills.cancel(clientId)
+    const session = goesOn ? before : this.#begin(clientId)
+    const wasStored = session.isStored
+    session.expirySeconds = expirySeconds
+    // One that ends with this connection must not come back after a crash either.
+    if (session.isStored || wasStored) this.#parts.journal.session({ clientId, expirySeconds, disconnectedAtMs: null })
+    return { session, isPresent: goesOn }
+  }
+
+  /** The connection of a session is gone; `will` is the one that is due now, if any. */
+  closed (session: Session, expirySeconds: number, will: Will | undefined): void {
+    const { clock, journal, wills, pendingLimit, onLimit } = this.#parts
+    const { id: clientId } = session
+    session.detach()
+    if (session.ended) return
+    const isKept = expirySeconds > 0 && this.#pending.size < pendingLimit
+    if (expirySeconds > 0 && !isKept) onLimit(clientId)
+    if (will !== undefined) wills.due(clientId, will, isKept ? expirySeconds : 0)
+    if (!isKept) {
+      this.#end(session)
+      return
     }
-  }
-  aedes.registerClient = client => register(client, false)
-
-  /** A client that is gone before it was there: the session that it took over goes on as if it had been. */
-  const dropUnregistered = (client: AedesClient, id: string, tookOver: boolean): void => {
-    aedes._takingOver.delete(id)
-    aedes.persistence.delWill({ id, brokerId: aedes.id }).catch((error: unknown) => aedes.emit('error', error))
-    if (!tookOver) return
-    owners.add(client)
-    aedes.scheduleSessionExpiry(client)
+    session.expirySeconds = expirySeconds
+    journal.session({ clientId, expirySeconds, disconnectedAtMs: clock.nowMs() })
+    this.#expire(session, expirySeconds)
+    this.#passOn(session, session.giveBack(group => group.hasOther(session)))
   }
 
-  const unregister = aedes.unregisterClient.bind(aedes)
-  aedes.unregisterClient = client => {
-    if (aedes.clients[client.id ?? ''] !== client) return
-    owners.add(client)
-    unregister(client)
+  /** What is stored becomes sessions again, before anybody is let in. Damaged parts throw. */
+  restore ({ sessions, subscriptions, messages, entries, receipts }: BrokerState): void {
+    const { clock, router, journal, received } = this.#parts
+    for (const { clientId, expirySeconds, disconnectedAtMs } of sessions) {
+      // One that was connected when the process ended is without a connection since now.
+      const leftSeconds = disconnectedAtMs === null ? expirySeconds : expirySeconds - (clock.nowMs() - disconnectedAtMs) / 1_000
+      if (expirySeconds === 0 || leftSeconds <= 0) {
+        journal.sessionGone(clientId, [])
+        continue
+      }
+      const session = this.#begin(clientId)
+      session.expirySeconds = expirySeconds
+      if (disconnectedAtMs === null) journal.session({ clientId, expirySeconds, disconnectedAtMs: clock.nowMs() })
+      this.#expire(session, leftSeconds)
+    }
+    for (const { clientId, filter, qos, noLocal, retainAsPublished, identifier } of subscriptions) {
+      const session = this.#sessions.get(clientId)
+      const parsed = parseFilter(filter)
+      if (session === undefined || parsed === null) continue
+      const options = { qos, noLocal, retainAsPublished, id: identifier }
+      session.subscriptions.set(filter, { parsed, options })
+      router.subscribe(session, parsed, options)
+    }
+    const byNumber = new Map([...messages].map(([number, stored]) => {
+      const message = messageFromStored(stored)
+      message.stored = number
+      return [number, message]
+    }))
+    journal.beginAfter(Math.max(0, ...messages.keys()))
+    for (const { clientId, place, message: number, qos, retain, identifiers, group: name, packetId, released } of entries) {
+      const session = this.#sessions.get(clientId)
+      const message = byNumber.get(number)
+      if (session === undefined || message === undefined) continue
+      const shared = name === null ? undefined : [...session.subscriptions.values()].find(({ parsed }) => parsed.group === name)
+      const group = shared === undefined ? null : router.group(shared.parsed) ?? null
+      const entry = new Entry(message, qos, retain, identifiers.length > 0 ? identifiers : null, group)
+      Object.assign(entry, { place, messageId: packetId, released, written: message })
+      message.storedFor++
+      session.restore(entry)
+    }
+    for (const { clientId, packetId } of receipts) if (this.#sessions.has(clientId)) received.restore(clientId, packetId)
   }
 
-  // Before MQTT 5.0 aedes keeps a session with Clean Session 0 for ever and counts it towards no limit. Here it expires
-  // and counts like one of MQTT 5.0 with the longest expiry that is allowed.
-  const schedule = aedes.scheduleSessionExpiry.bind(aedes)
-  aedes.scheduleSessionExpiry = client => {
-    if (!owners.has(client)) return
-    if (client.version === 5) schedule(client)
-    else if (!client.clean) schedule(Object.create(client, { version: { value: 5 } }) as AedesClient)
-    else if (client.id !== null) received.forget(client.id)
+  /** No session ends any more by time. */
+  stop (): void {
+    for (const timer of this.#pending.values()) timer.cancel()
+    this.#pending.clear()
   }
-}
 
-/** Prepares a client's session between CONNECT and CONNACK: aedes' `authenticate` hook calls it. */
-export function beginSession (client: AedesClient, received: Qos2Receiver): void {
-  if (client._cleanStart) {
-    if (client.id !== null) received.forget(client.id)
-  } else if (client.version === 5) {
-    // Clean Start 0 resumes what is stored, also when this connection asks for no expiry; aedes would drop the queue.
-    // The session is wiped at its end, because its expiry stays 0.
-    client.clean = false
+  #begin (clientId: string): Session {
+    const { session: parts, journal, clock } = this.#parts
+    const session = new Session({ ...parts, id: clientId, journal, nowMs: () => clock.nowMs() })
+    this.#sessions.set(clientId, session)
+    return session
+  }
+
+  #expire (session: Session, afterSeconds: number): void {
+    this.#pending.set(session.id, this.#parts.clock.after(afterSeconds * 1_000, () => {
+      this.#pending.delete(session.id)
+      this.#end(session)
+    }))
+  }
+
+  #end (session: Session): void {
+    const { router, journal, received, wills } = this.#parts
+    const wasStored = session.isStored
+    for (const { parsed } of session.subscriptions.values()) router.unsubscribe(session, parsed)
+    session.subscriptions.clear()
+    const shared = session.giveBack(() => true)
+    const left = session.end()
+    if (this.#sessions.get(session.id) === session) this.#sessions.delete(session.id)
+    received.forget(session.id)
+    if (wasStored || left.some(entry => entry.written !== null)) journal.sessionGone(session.id, left)
+    this.#passOn(session, shared)
+    wills.sessionEnded(session.id)
+  }
+
+  /** What a member of a shared subscription has not acknowledged goes to another one. */
+  #passOn (session: Session, entries: readonly Entry[]): void {
+    for (const { group, message } of entries) {
+      if (group !== null && (session.ended || group.hasOther(session))) this.#parts.router.routeAgain(group, message)
+    }
   }
 }

@@ -1,44 +1,99 @@
-// SUBSCRIBE packets that aedes would answer wrongly. It collects filters in a plain object, so that a filter which comes
-// twice loses its place in SUBACK, one that is a number comes first, and `__proto__` ends the process, at the latest
-// when a stored session with it comes back. These packets are given to aedes filter by filter, without `__proto__`, and
-// SUBACK is written here, one code for each filter. [MQTT-3.8.4-6]
-import mqttPacket from 'mqtt-packet'
-import type { AedesClient } from './aedes-internals.js'
-import type { SubscribePacket } from './packets.js'
+// SUBSCRIBE and UNSUBSCRIBE (MQTT 5.0 sections 3.8 to 3.11): what is granted, what is stored before it is acknowledged,
+// and which retained messages a new subscription gets.
+import { codesBytes } from './acks.js'
+import type { Clock } from '../shared/clock.js'
+import type { Connection } from './connection.js'
+import type { Journal } from './journal.js'
+import { Entry } from './out-queue.js'
+import type { Qos, SubscribePacket, Subscription, UnsubscribePacket } from './packets.js'
 import { Reason } from './reason-codes.js'
+import type { Retained } from './retained.js'
+import type { Router, SubscriptionOptions } from './router.js'
+import type { Session } from './session.js'
+import { isTooLong, parseFilter, type ParsedFilter, type TopicLimits } from './topic-filters.js'
 
-/** The one filter that cannot be subscribed to here. */
-const FORBIDDEN = '__proto__'
-const A_NUMBER = /^\d+$/
-
-/** Whether a SUBSCRIBE must not go to aedes as it is. */
-export function aedesWouldMangle ({ subscriptions }: SubscribePacket): boolean {
-  if (subscriptions.length === 1) return subscriptions[0]?.topic === FORBIDDEN
-  const filters = new Set(subscriptions.map(sub => sub.topic))
-  return filters.size < subscriptions.length || filters.has(FORBIDDEN) || subscriptions.some(sub => A_NUMBER.test(sub.topic))
+export interface SubscribeParts {
+  readonly router: Router
+  readonly retained: Retained
+  readonly journal: Journal
+  readonly clock: Clock
+  readonly limits: TopicLimits & { readonly subscriptionsPerClient: number }
+  /** Told of a subscription that is refused because of a limit. */
+  readonly onLimit: (connection: Connection, words: string) => void
 }
 
-/** Subscribes to one filter after the other, writes SUBACK, and calls `done`. */
-export function subscribeOneByOne (client: AedesClient, packet: SubscribePacket, done: () => void): void {
-  const { subscriptions, properties, messageId } = packet
-  const next = (at: number): void => {
-    const subscription = subscriptions[at]
-    if (client.closed) {
-      done()
-    } else if (subscription === undefined) {
-      const granted = subscriptions.map(sub => sub.qos)
-      client.conn.write(mqttPacket.generate({ cmd: 'suback', messageId, granted }, { protocolVersion: client.version === 5 ? 5 : 4 }))
-      done()
-    } else if (subscription.topic === FORBIDDEN) {
-      subscription.qos = client.version === 5 ? Reason.topicFilterInvalid : Reason.unspecified
-      next(at + 1)
-    } else {
-      client.subscribe({ subscriptions: [subscription], ...(properties && { properties }) }, error => {
-        if (error) client.emit('error', error)
-        // aedes puts the code that it granted into the subscription, but only after it has called back.
-        setImmediate(next, at + 1)
-      })
+/** A subscription that retained messages are due for. */
+interface Due {
+  readonly parsed: ParsedFilter
+  readonly options: SubscriptionOptions
+}
+
+export class Subscribe {
+  readonly #parts: SubscribeParts
+
+  constructor (parts: SubscribeParts) {
+    this.#parts = parts
+  }
+
+  subscribe (connection: Connection, session: Session, packet: SubscribePacket): void {
+    const { journal } = this.#parts
+    const before = journal.changes
+    const due: Due[] = []
+    const codes = packet.subscriptions.map(subscription => this.#grant(connection, session, subscription, packet.properties?.subscriptionIdentifier ?? 0, due))
+    const answer = (): void => {
+      if (connection.session !== session) return
+      connection.write(codesBytes('suback', packet.messageId, codes, connection.version ?? 4))
+      for (const { parsed, options } of due) session.offerRetained(this.#retainedFor(session, parsed, options))
+    }
+    if (journal.changes === before) answer()
+    else journal.afterWrite(answer)
+  }
+
+  unsubscribe (connection: Connection, session: Session, { messageId, unsubscriptions }: UnsubscribePacket): void {
+    const { router, journal } = this.#parts
+    const before = journal.changes
+    const codes = unsubscriptions.map(filter => {
+      const subscription = session.subscriptions.get(filter)
+      if (subscription === undefined) return Reason.noSubscriptionExisted
+      session.subscriptions.delete(filter)
+      router.unsubscribe(session, subscription.parsed)
+      if (session.isStored) journal.subscriptionGone(session.id, filter)
+      return Reason.success
+    })
+    const answer = (): void => {
+      if (connection.session === session) connection.write(codesBytes('unsuback', messageId, codes, connection.version ?? 4))
+    }
+    if (journal.changes === before) answer()
+    else journal.afterWrite(answer)
+  }
+
+  #grant (connection: Connection, session: Session, { topic, qos, nl = false, rap = false, rh = 0 }: Subscription, id: number, due: Due[]): number {
+    const { router, journal, limits, onLimit } = this.#parts
+    const isV5 = connection.version === 5
+    const parsed = parseFilter(topic)
+    if (parsed === null || isTooLong(topic, limits)) {
+      onLimit(connection, 'a topic filter is too long or has too many levels')
+      return isV5 ? Reason.topicFilterInvalid : Reason.unspecified
+    }
+    const isNew = !session.subscriptions.has(topic)
+    if (isNew && session.subscriptions.size >= limits.subscriptionsPerClient) {
+      onLimit(connection, `the limit of ${limits.subscriptionsPerClient} subscriptions is reached`)
+      return isV5 ? Reason.quotaExceeded : Reason.unspecified
+    }
+    const options: SubscriptionOptions = { qos: qos as Qos, noLocal: nl, retainAsPublished: rap, id }
+    session.subscriptions.set(topic, { parsed, options })
+    router.subscribe(session, parsed, options)
+    if (session.isStored) journal.subscription({ clientId: session.id, filter: topic, qos: options.qos, noLocal: nl, retainAsPublished: rap, identifier: id })
+    if (parsed.group === null && (rh === 0 || (rh === 1 && isNew))) due.push({ parsed, options })
+    return qos
+  }
+
+  /** One by one, as the client takes them: a filter may match more than any queue holds. */
+  * #retainedFor (session: Session, { filter }: ParsedFilter, { qos, id, noLocal }: SubscriptionOptions): Generator<Entry, void, undefined> {
+    const { retained, clock } = this.#parts
+    for (const message of retained.matching(filter, () => clock.nowMs())) {
+      if (noLocal && message.from === session.id) continue
+      yield new Entry(message, Math.min(message.qos, qos) as Qos, true, id > 0 ? [id] : null, null)
     }
   }
-  next(0)
 }

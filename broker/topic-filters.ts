@@ -1,25 +1,31 @@
 // Topic names and filters as MQTT defines them (5.0 section 4.7; 3.1.1 the same).
 
-/** aedes' subscription tree throws beyond this many levels. */
-export const MAX_TOPIC_LEVELS = 100
+export interface TopicLimits {
+  /** Most levels of a topic or filter. */
+  readonly topicLevels: number
+  /** Most bytes of it in UTF-8. */
+  readonly topicBytes: number
+}
 
 /** Whether a topic name contains what only filters may. */
 export function wildcardIn (topic: string): boolean {
   return topic.includes('+') || topic.includes('#')
 }
 
-export function hasTooManyLevels (topic: string): boolean {
+/** Whether a topic or filter is beyond the limits. */
+export function isTooLong (topic: string, { topicLevels, topicBytes }: TopicLimits): boolean {
+  // No character has more than three bytes for each of its units.
+  if (topic.length * 3 > topicBytes && Buffer.byteLength(topic) > topicBytes) return true
   // Most topics are shorter than the limit has slashes.
-  if (topic.length < MAX_TOPIC_LEVELS) return false
+  if (topic.length < topicLevels) return false
   let levels = 1
   for (let at = topic.indexOf('/'); at >= 0; at = topic.indexOf('/', at + 1)) levels++
-  return levels > MAX_TOPIC_LEVELS
+  return levels > topicLevels
 }
 
 /** What is wrong with a topic filter, in words; null when nothing is. [MQTT-4.7.1-1] [MQTT-4.7.1-2] [MQTT-4.7.3-1] */
 export function faultOfFilter (filter: string): string | null {
   if (filter.length === 0) return 'is empty'
-  if (hasTooManyLevels(filter)) return `has more than ${MAX_TOPIC_LEVELS} levels`
   if (!wildcardIn(filter)) return null
   const levels = filter.split('/')
   for (const [at, level] of levels.entries()) {
@@ -54,4 +60,21 @@ export function matcherOf (filter: string): (topic: string) => boolean {
     }
     return false
   }
+}
+
+/** `$share/{group}/{filter}`. */
+const SHARED = /^\$share\/([^/]+)\/(.+)$/s
+
+export interface ParsedFilter {
+  readonly filter: string
+  /** Null for a subscription that is not shared. */
+  readonly group: string | null
+}
+
+/** Splits a shared subscription; null when it is not written as one must be. [MQTT-4.8.2-1] [MQTT-4.8.2-2] */
+export function parseFilter (text: string): ParsedFilter | null {
+  if (!text.startsWith('$share/') && text !== '$share') return { filter: text, group: null }
+  const match = SHARED.exec(text)
+  const [, group = '', filter = ''] = match ?? []
+  return match === null || /[+#]/.test(group) ? null : { filter, group }
 }

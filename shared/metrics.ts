@@ -29,6 +29,7 @@ export function createMetrics () {
     publishFailures: counter('publish_failures_total', 'Publishes that the broker did not accept', ['kind']),
     clients: new Gauge({ name: 'parkmq_broker_clients', help: 'Clients connected now', registers }),
     malformed: counter('broker_malformed_packets_total', 'Malformed or forbidden packets by MQTT 5 reason code', ['reason']),
+    overLimit: counter('broker_over_limit_total', 'Times that a client met a limit, by limit', ['limit']),
     denied: counter('broker_denied_publishes_total', 'Publishes on topics that only the services write'),
     connectionErrors: counter('broker_connection_errors_total', 'Connections that ended with an error')
   }

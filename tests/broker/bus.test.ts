@@ -324,6 +324,7 @@ describe('forwarding', () => {
       watcher.send({ cmd: 'subscribe', messageId: round, subscriptions: [{ topic: 'lots/+/sensor', qos: 0 }] })
       await watcher.nextOf('suback')
       client.send(publish(`seen ${round}`, 1, 1))
+      await client.nextOf('puback')
       expect((await watcher.nextOf('publish')).payload.toString()).toBe(`seen ${round}`)
       watcher.send({ cmd: 'unsubscribe', messageId: 100 + round, unsubscriptions: ['lots/+/sensor'] })
       await watcher.nextOf('unsuback')

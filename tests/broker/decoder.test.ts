@@ -28,7 +28,17 @@ function expectedOf (packet: Packet): object {
     unsubscribe: ['unsubscriptions', 'messageId', 'properties'], pingreq: [],
     connect: ['clientId', 'clean', 'keepalive', 'protocolId', 'protocolVersion', 'will', 'username', 'password', 'properties']
   }[packet.cmd as string] ?? ['messageId', 'reasonCode', 'properties'])
-  return Object.fromEntries([['cmd', packet.cmd], ...used.filter(([key]) => fields.has(key))])
+  return inPairs(Object.fromEntries([['cmd', packet.cmd], ...used.filter(([key]) => fields.has(key))]))
+}
+
+/** User properties as the decoder has them. */
+function inPairs<T extends object> (packet: T): T {
+  const { properties, will } = packet as { properties?: { userProperties?: object }, will?: object }
+  const { userProperties = {} } = properties ?? {}
+  const pairs = Array.isArray(userProperties)
+    ? userProperties as [string, string][]
+    : Object.entries(userProperties).flatMap(([name, values]) => [values].flat().map(value => [name, value as string]))
+  return { ...packet, ...(will && { will: inPairs(will) }), ...(pairs.length > 0 && { properties: { ...properties, userProperties: pairs } }) }
 }
 
 const versions: Version[] = [3, 4, 5]
@@ -44,7 +54,7 @@ test.each(versions)('takes valid packets of version %i as mqtt-packet does, howe
     parser.parse(bytes)
     const packets = decoded(bytes, cuts)
     expect(packets).toHaveLength(6)
-    for (const [i, packet] of packets.entries()) expect(packet).toMatchObject(expectedOf(expected[i] as Packet))
+    for (const [i, packet] of packets.entries()) expect(inPairs(packet)).toMatchObject(expectedOf(expected[i] as Packet))
   }), { numRuns: 300 })
 })
 

@@ -118,8 +118,8 @@ test('a stored session that subscribes while a message is on its way stays conne
   const broker = await startBroker()
   const client = await RawClient.connected(broker, 5, { clean: false, properties: { sessionExpiryInterval: 100 } })
   client.send(publish('a', 'x', 2, 1), { cmd: 'subscribe', messageId: 2, subscriptions: [{ topic: '+', qos: 2 }] })
-  await client.nextOf('suback')
   await client.nextOf('pubrec')
+  await client.nextOf('suback')
   expect(await client.flushed()).toEqual([])
 })
 

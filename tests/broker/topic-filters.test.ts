@@ -1,5 +1,7 @@
 import { expect, test } from 'vitest'
-import { faultOfFilter, hasTooManyLevels, matcherOf } from '../../broker/topic-filters.js'
+import { faultOfFilter, isTooLong, matcherOf } from '../../broker/topic-filters.js'
+
+const LIMITS = { topicLevels: 100, topicBytes: 200 }
 
 test.each<[string, string[], string[]]>([
   ['lots/+/sensor', ['lots/LOT-A/sensor', 'lots//sensor'], ['lots/LOT-A/sensors', 'lots/LOT-A', 'lots/a/b/sensor', 'lots/LOT-A/sensor/', 'xlots/a/sensor', 'lots/sensor', '']],
@@ -25,6 +27,9 @@ test.each(['', 'a#', '#a', 'a/#/b', 'a+', '+a/b', 'a/b+', '##', '++'])('%j is no
 test.each(['a', '/', '#', '+', 'a/+/b', '+/+', 'a/#', '$share/g/a'])('%s is a filter', filter => expect(faultOfFilter(filter)).toBeNull())
 
 test('100 levels are enough for everybody', () => {
-  expect(hasTooManyLevels('/'.repeat(99))).toBe(false)
-  expect(hasTooManyLevels('/'.repeat(100))).toBe(true)
+  expect(isTooLong('/'.repeat(99), LIMITS)).toBe(false)
+  expect(isTooLong('/'.repeat(100), LIMITS)).toBe(true)
+  expect(isTooLong('a'.repeat(200), LIMITS)).toBe(false)
+  expect(isTooLong('a'.repeat(201), LIMITS)).toBe(true)
+  expect(isTooLong('ü'.repeat(101), LIMITS)).toBe(true)
 })

@@ -1,0 +1,243 @@
+// What the broker must remember over a crash, on its way to the store: notes what has changed, and writes it in
+// batches. A batch is what was noted while the last one was written; what came and went meanwhile is never written.
+// Nothing that depends on it may be acknowledged before `afterWrite` calls back.
+import type { BrokerChanges, BrokerStore, StoredEntry, StoredMessage, StoredReceipt, StoredSession, StoredSubscription, StoredWill } from '../shared/broker-store.js'
+import type { Clock } from '../shared/clock.js'
+import type { Log } from '../shared/log.js'
+import type { Message } from './message.js'
+import type { Entry } from './out-queue.js'
+import type { Session } from './session.js'
+
+const RETRY_EVERY_MS = 100
+
+export interface JournalParts {
+  /** Null keeps nothing: everything ends with the process. */
+  readonly store: BrokerStore | null
+  readonly clock: Clock
+  readonly log: Log
+}
+
+/** Changes that are noted and not written yet; the later one of a key counts. */
+class Noted {
+  readonly sessionsGone = new Set<string>()
+  readonly sessions = new Map<string, StoredSession>()
+  readonly subscriptions = new Map<string, Map<string, StoredSubscription | null>>()
+  readonly entries = new Map<Entry, Session>()
+  readonly messagesGone = new Set<number>()
+  readonly retained = new Map<string, Message | null>()
+  readonly wills = new Map<string, StoredWill | null>()
+  readonly receipts = new Map<string, Map<number, boolean>>()
+  readonly waiting: (() => void)[] = []
+}
+
+export class Journal {
+  readonly #parts: JournalParts
+  #noted = new Noted()
+  #changes = 0
+  #running = false
+  #lastMessage = 0
+  #idle: (() => void)[] = []
+
+  constructor (parts: JournalParts) {
+    this.#parts = parts
+  }
+
+  /** Grows with every change that is noted: what has grown between two looks must be waited for. */
+  get changes (): number { return this.#changes }
+
+  /** Numbers up to this one are in the store already. */
+  beginAfter (message: number): void {
+    this.#lastMessage = message
+  }
+
+  session (session: StoredSession): void {
+    if (this.#note()) this.#noted.sessions.set(session.clientId, session)
+  }
+
+  /** The session is over, with all that `Session.end` gave back. */
+  sessionGone (clientId: string, left: readonly Entry[]): void {
+    if (!this.#note()) return
+    const noted = this.#noted
+    noted.sessionsGone.add(clientId)
+    noted.sessions.delete(clientId)
+    noted.subscriptions.delete(clientId)
+    noted.receipts.delete(clientId)
+    for (const [entry, session] of noted.entries) {
+      if (session.id === clientId && session.ended) this.#forget(entry)
+    }
+    for (const entry of left) this.#forget(entry)
+  }
+
+  subscription (subscription: StoredSubscription): void {
+    if (this.#note()) inner(this.#noted.subscriptions, subscription.clientId).set(subscription.filter, subscription)
+  }
+
+  subscriptionGone (clientId: string, filter: string): void {
+    if (this.#note()) inner(this.#noted.subscriptions, clientId).set(filter, null)
+  }
+
+  /** An entry of a stored session has come, changed or gone. */
+  entry (session: Session, entry: Entry): void {
+    // One that went before it was written is no change.
+    if (entry.gone && entry.written === null) {
+      this.#noted.entries.delete(entry)
+      return
+    }
+    if (this.#note()) this.#noted.entries.set(entry, session)
+  }
+
+  retained (topic: string, message: Message | null): void {
+    if (this.#note()) this.#noted.retained.set(topic, message)
+  }
+
+  will (clientId: string, will: StoredWill | null): void {
+    if (this.#note()) this.#noted.wills.set(clientId, will)
+  }
+
+  receipt ({ clientId, packetId }: StoredReceipt, isThere: boolean): void {
+    if (this.#note()) inner(this.#noted.receipts, clientId).set(packetId, isThere)
+  }
+
+  /** Calls back, in the order of the calls, when everything noted so far is on disk. */
+  afterWrite (done: () => void): void {
+    if (this.#parts.store === null) {
+      done()
+      return
+    }
+    this.#noted.waiting.push(done)
+    this.#start()
+  }
+
+  /** Resolves when everything noted so far is on disk. */
+  async settled (): Promise<void> {
+    await new Promise<void>(resolve => this.afterWrite(resolve))
+    if (this.#running) await new Promise<void>(resolve => this.#idle.push(resolve))
+  }
+
+  #note (): boolean {
+    if (this.#parts.store === null) return false
+    this.#changes++
+    this.#start()
+    return true
+  }
+
+  #start (): void {
+    if (this.#running) return
+    this.#running = true
+    // One turn later, so that all of this turn makes one batch.
+    setImmediate(() => { void this.#run() })
+  }
+
+  async #run (): Promise<void> {
+    const { store } = this.#parts
+    let count = -1
+    while (store !== null && (this.#changes !== count || this.#noted.waiting.length > 0)) {
+      count = this.#changes
+      const noted = this.#noted
+      this.#noted = new Noted()
+      await this.#write(store, this.#changesOf(noted))
+      for (const done of noted.waiting) done()
+      await new Promise(resolve => setImmediate(resolve))
+    }
+    this.#running = false
+    for (const resolve of this.#idle.splice(0)) resolve()
+  }
+
+  /** The same batch until it is written: whoever waits for it stays unacknowledged meanwhile. */
+  async #write (store: BrokerStore, changes: BrokerChanges): Promise<void> {
+    const { clock, log } = this.#parts
+    if (Object.values(changes).every(part => (part instanceof Map ? part.size : (part as readonly unknown[]).length) === 0)) return
+    for (let failing = false; ; failing = true) {
+      try {
+        await store.write(changes)
+        if (failing) log.info('sessions can be stored again')
+        return
+      } catch (err) {
+        if (!failing) log.error({ err }, 'sessions cannot be stored; what depends on it stays unacknowledged until they can')
+        await new Promise<void>(resolve => clock.after(RETRY_EVERY_MS, resolve))
+      }
+    }
+  }
+
+  #changesOf (noted: Noted): BrokerChanges {
+    const messages = new Map<number, StoredMessage>()
+    const entries: StoredEntry[] = []
+    const entriesGone: [string, number][] = []
+    for (const [entry, session] of noted.entries) {
+      if (session.ended) {
+        this.#forget(entry)
+      } else if (entry.gone) {
+        if (entry.written !== null) entriesGone.push([session.id, entry.place])
+        this.#forget(entry, noted)
+      } else {
+        this.#hold(entry, messages, noted)
+        entries.push({
+          clientId: session.id, place: entry.place, message: entry.message.stored, qos: entry.qos === 2 ? 2 : 1, retain: entry.retain,
+          identifiers: entry.ids ?? [], group: entry.group?.name ?? null, packetId: entry.messageId, released: entry.released
+        })
+      }
+    }
+    // Needed and not needed any more within this batch.
+    for (const number of noted.messagesGone) if (messages.delete(number)) noted.messagesGone.delete(number)
+    const [subscriptions, subscriptionsGone] = split(noted.subscriptions, (put): put is StoredSubscription => put !== null)
+    const [receipts, receiptsGone] = split(noted.receipts, (isThere): isThere is true => isThere)
+    return {
+      sessionsGone: [...noted.sessionsGone],
+      sessions: [...noted.sessions.values()],
+      subscriptions: subscriptions.map(([, , put]) => put),
+      subscriptionsGone: subscriptionsGone.map(([clientId, filter]) => [clientId, filter]),
+      messages,
+      messagesGone: [...noted.messagesGone],
+      entries,
+      entriesGone,
+      retained: [...noted.retained.values()].flatMap(message => message === null ? [] : [message.toStored()]),
+      retainedGone: [...noted.retained].flatMap(([topic, message]) => message === null ? [topic] : []),
+      wills: [...noted.wills.values()].flatMap(will => will === null ? [] : [will]),
+      willsGone: [...noted.wills].flatMap(([clientId, will]) => will === null ? [clientId] : []),
+      receipts: receipts.map(([clientId, packetId]) => ({ clientId, packetId })),
+      receiptsGone: receiptsGone.map(([clientId, packetId]) => [clientId, packetId])
+    }
+  }
+
+  /** The entry needs its message in the store, and no longer the one that it had there. */
+  #hold (entry: Entry, messages: Map<number, StoredMessage>, noted: Noted): void {
+    const { message, written } = entry
+    if (written === message) return
+    if (message.storedFor === 0) {
+      message.stored = ++this.#lastMessage
+      messages.set(message.stored, message.toStored())
+    }
+    message.storedFor++
+    if (written !== null) release(written, noted)
+    entry.written = message
+  }
+
+  #forget (entry: Entry, noted = this.#noted): void {
+    if (entry.written !== null) release(entry.written, noted)
+    entry.written = null
+  }
+}
+
+function release (message: Message, noted: Noted): void {
+  if (--message.storedFor === 0) noted.messagesGone.add(message.stored)
+}
+
+function inner<K, V> (maps: Map<string, Map<K, V>>, clientId: string): Map<K, V> {
+  let map = maps.get(clientId)
+  if (map === undefined) maps.set(clientId, map = new Map<K, V>())
+  return map
+}
+
+type Row<K, V> = [clientId: string, key: K, value: V]
+
+function split<K, V, P extends V> (maps: ReadonlyMap<string, ReadonlyMap<K, V>>, isPut: (value: V) => value is P): [Row<K, P>[], Row<K, V>[]] {
+  const put: Row<K, P>[] = []
+  const gone: Row<K, V>[] = []
+  for (const [clientId, map] of maps) {
+    for (const [key, value] of map) {
+      if (isPut(value)) put.push([clientId, key, value])
+      else gone.push([clientId, key, value])
+    }
+  }
+  return [put, gone]
+}

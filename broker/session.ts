@@ -1,0 +1,368 @@
+// A session's way out: what waits for its client, what the client has not acknowledged, and the window between them
+// (MQTT 5.0 sections 4.3, 4.4 and 4.9). It lives as long as the session, with or without a connection. It never sends
+// more than the window allows, and never holds up anybody else.
+import type { FlowCounts } from './flow-counts.js'
+import type { Journal } from './journal.js'
+import { Alias, frameSize, remainingSeconds, type Frame, type Message } from './message.js'
+import { Entry, OutQueue, type QueueLimits } from './out-queue.js'
+import type { Qos } from './packets.js'
+import type { Group, SubscriptionOptions } from './router.js'
+import type { ParsedFilter } from './topic-filters.js'
+
+/** Where a session's packets go while its client is connected. */
+export interface Sink {
+  readonly v5: boolean
+  /** Whether more may be pushed now; `Session.pump` is to be called when that becomes true again. */
+  readonly writable: boolean
+  /** Largest packet that the client takes, in bytes. */
+  readonly maxPacketBytes: number
+  /** Most QoS 1 and 2 messages that the client takes unacknowledged. */
+  readonly receiveMaximum: number
+  /** How the topic of a message may be written to this client. */
+  aliasOf (message: Message): Alias
+  push (message: Message, frame: Frame, messageId: number, dup: boolean, expirySeconds: number): void
+  pubrel (messageId: number): void
+  /** The client lets pile up what may not be dropped. */
+  overflow (): void
+}
+
+export interface SessionParts {
+  readonly id: string
+  /** Most unacknowledged messages, whatever the client would take, and what may wait behind them. */
+  readonly limits: QueueLimits & { readonly inflight: number }
+  readonly counts: FlowCounts
+  /** Where a session that outlives its connection is stored. */
+  readonly journal: Journal
+  readonly nowMs: () => number
+  /** Told when the client begins to lose messages and when it has caught up again. */
+  readonly onSlow: (session: Session, isSlow: boolean) => void
+}
+
+/** Retained messages for a new subscription: asked for one by one, as the client takes them. */
+export type RetainedSource = Iterator<Entry, void, undefined>
+
+const MAX_MESSAGE_ID = 65_535
+
+export class Session {
+  readonly id: string
+  /** By the filter as the client wrote it. */
+  readonly subscriptions = new Map<string, { readonly parsed: ParsedFilter, readonly options: SubscriptionOptions }>()
+  /** How long it lives without a connection, in seconds; 0 ends it with the connection. */
+  expirySeconds = 0
+  /** Over: nothing of it is stored or sent any more. */
+  ended = false
+  readonly #parts: SessionParts
+  readonly #queue: OutQueue
+  /** QoS 0 does not wait for the window. */
+  readonly #queue0: OutQueue
+  #inflight = new Map<number, Entry>()
+  /** Of an earlier connection, to be sent again first. */
+  #again: Entry[] = []
+  #retained: RetainedSource[] = []
+  #retainedTurn = false
+  #sink: Sink | null = null
+  #lastId = 0
+  #lastPlace = 0
+  readonly #relieved = new Set<() => void>()
+  isSlow = false
+  /** When the client last took something, in milliseconds of the monotonic clock. */
+  progressAtMs = performance.now()
+  readonly own = { sent: 0, dropped: 0, conflated: 0 }
+
+  constructor (parts: SessionParts) {
+    this.id = parts.id
+    this.#parts = parts
+    this.#queue = new OutQueue(parts.limits)
+    this.#queue0 = new OutQueue(parts.limits)
+  }
+
+  get connected (): boolean { return this.#sink !== null }
+  get isStored (): boolean { return this.expirySeconds > 0 && !this.ended }
+  get queued (): number { return this.#queue.length + this.#queue0.length }
+  get inflight (): number { return this.#inflight.size }
+  get window (): number { return Math.min(this.#parts.limits.inflight, this.#sink?.receiveMaximum ?? MAX_MESSAGE_ID) }
+  /** Whether it is time to slow those down who fill it. */
+  get isFilling (): boolean { return this.#queue.isFilling || this.#queue0.isFilling }
+
+  /** The client is connected: what it has not acknowledged comes first, again. [MQTT-4.4.0-1] */
+  attach (sink: Sink): void {
+    this.#again = [...this.#inflight.values(), ...this.#again]
+    this.#inflight = new Map()
+    this.#sink = sink
+    this.#progressed()
+  }
+
+  /** The connection is gone. What is still to be sent again keeps its place before the queue. */
+  detach (): void {
+    this.#sink = null
+    for (const entry of this.#again) this.#inflight.set(entry.messageId, entry)
+    this.#again = []
+    for (const entry of this.#queue0.clear()) entry.gone = true
+    this.#relieve()
+  }
+
+  /** Takes everything out, because the session is over; returns what was never acknowledged. */
+  end (): Entry[] {
+    const left = [...this.#inflight.values(), ...this.#again, ...this.#queue.clear()]
+    this.#inflight = new Map()
+    this.detach()
+    this.#retained = []
+    this.ended = true
+    for (const entry of left) entry.gone = true
+    return left
+  }
+
+  /**
+   * Takes out what a shared subscription gave to this member, for another one that is there. A QoS 2 message on its way
+   * stays: it may have arrived. [MQTT-4.8.2-4] [MQTT-4.8.2-5]
+   */
+  giveBack (mayGo: (group: Group) => boolean): Entry[] {
+    const back: Entry[] = []
+    for (const entry of this.#inflight.values()) {
+      if (entry.qos === 1 && entry.group !== null && mayGo(entry.group)) back.push(entry)
+    }
+    back.push(...this.#queue.take(entry => entry.group !== null && mayGo(entry.group)))
+    for (const entry of back) {
+      this.#inflight.delete(entry.messageId)
+      this.#gone(entry)
+    }
+    return back
+  }
+
+  /** An entry from the store, in its order. */
+  restore (entry: Entry): void {
+    this.#lastPlace = Math.max(this.#lastPlace, entry.place)
+    if (entry.messageId > 0) this.#inflight.set(entry.messageId, entry)
+    else this.#put(this.#queue, entry)
+  }
+
+  /** A message for this client. It is sent now, waits, or makes others make room. */
+  offer (message: Message, qos: Qos, retain: boolean, ids: readonly number[] | null, group: Group | null = null): void {
+    const sink = this.#sink
+    if (qos === 0) {
+      if (sink === null) return
+      const entry = new Entry(message, qos, retain, ids, group)
+      if (this.#queue0.length === 0 && sink.writable) this.#send(sink, entry)
+      else this.#put(this.#queue0, entry)
+      return
+    }
+    const entry = new Entry(message, qos, retain, ids, group)
+    message.keep()
+    const goes = sink !== null && sink.writable && this.#queue.length === 0 && this.#again.length === 0 && this.#inflight.size < this.window
+    if (goes) this.#send(sink, entry)
+    else this.#put(this.#queue, entry)
+  }
+
+  /** Retained messages of a new subscription; they are never dropped, only paced. */
+  offerRetained (source: RetainedSource): void {
+    this.#retained.push(source)
+    this.pump()
+  }
+
+  /** Sends what window and socket allow. */
+  pump (): void {
+    const sink = this.#sink
+    if (sink === null) return
+    while (sink.writable && this.#pumpOne(sink)) { /* one after the other */ }
+    if (this.#relieved.size > 0 && this.#queue.isRelieved && this.#queue0.isRelieved) this.#relieve()
+    if (this.isSlow && this.queued === 0) this.#setSlow(false)
+  }
+
+  /** Calls back once when it is no longer filling, or its connection is gone; unless that is taken back before. */
+  whenRelieved (go: () => void): () => void {
+    this.#relieved.add(go)
+    return () => { this.#relieved.delete(go) }
+  }
+
+  /** The socket has taken something. */
+  drained (): void {
+    this.#progressed()
+  }
+
+  /**
+   * PUBACK, PUBCOMP, or a PUBREC that refuses: the message is over and its place in the window is free. Returns false
+   * when no message of this QoS has this identifier.
+   */
+  over (messageId: number, qos: 1 | 2): boolean {
+    const entry = this.#inflight.get(messageId)
+    if (entry === undefined || entry.qos !== qos) return false
+    this.#inflight.delete(messageId)
+    this.#gone(entry)
+    this.#progressed()
+    return true
+  }
+
+  /** PUBREC: PUBREL follows, when the store knows of it. Returns false for an identifier that is not in flight. */
+  received (messageId: number): boolean {
+    const entry = this.#inflight.get(messageId)
+    if (entry === undefined || entry.qos !== 2) return false
+    entry.released = true
+    const sink = this.#sink
+    const release = (): void => {
+      if (this.#sink === sink) sink?.pubrel(messageId)
+    }
+    if (this.isStored) {
+      this.#parts.journal.entry(this, entry)
+      this.#parts.journal.afterWrite(release)
+    } else {
+      release()
+    }
+    this.#progressed()
+    return true
+  }
+
+  #progressed (): void {
+    this.progressAtMs = performance.now()
+    this.pump()
+  }
+
+  #pumpOne (sink: Sink): boolean {
+    const room = this.#inflight.size < this.window
+    const again = room ? this.#again.shift() : undefined
+    if (again !== undefined) {
+      this.#sendAgain(sink, again)
+      return true
+    }
+    // In turn, so that neither waits for the end of the other.
+    this.#retainedTurn = !this.#retainedTurn
+    if (this.#retainedTurn && room && this.#pumpRetained(sink)) return true
+    const next = (room ? this.#queue.shift() : undefined) ?? this.#queue0.shift()
+    if (next !== undefined) {
+      this.#send(sink, next)
+      return true
+    }
+    return room && this.#pumpRetained(sink)
+  }
+
+  #pumpRetained (sink: Sink): boolean {
+    const source = this.#retained[0]
+    if (source === undefined) return false
+    const next = source.next()
+    if (next.done) this.#retained.shift()
+    else this.#send(sink, next.value)
+    return true
+  }
+
+  #put (queue: OutQueue, entry: Entry): void {
+    entry.message.keep()
+    // It was not asked to take anything while nothing waited.
+    if (queue.length === 0) this.progressAtMs = performance.now()
+    if (entry.qos > 0 && entry.written === null) this.#note(entry)
+    const { dropped, conflated, overflow } = queue.put(entry)
+    if (conflated !== null) {
+      this.own.conflated++
+      this.#parts.counts.conflated++
+      this.#gone(entry)
+      if (conflated.qos > 0) this.#note(conflated)
+      this.#setSlow(true)
+    }
+    for (const { message } of dropped) this.#parts.counts.dropped[message.policy]++
+    if (dropped.length > 0) {
+      this.own.dropped += dropped.length
+      for (const one of dropped) this.#gone(one)
+      this.#setSlow(true)
+    }
+    if (overflow) this.#overflow(queue)
+  }
+
+  /** A client that is there is told; nobody can be told for one that is not, so the oldest goes. */
+  #overflow (queue: OutQueue): void {
+    if (this.#sink !== null) {
+      this.#sink.overflow()
+      return
+    }
+    const oldest = queue.shift()
+    if (oldest === undefined) return
+    this.own.dropped++
+    this.#parts.counts.dropped[oldest.message.policy]++
+    this.#gone(oldest)
+  }
+
+  #send (sink: Sink, entry: Entry): void {
+    const { message, qos, retain, ids } = entry
+    const { counts, journal, nowMs } = this.#parts
+    const expirySeconds = message.expiresAtMs === Infinity ? 0 : remainingSeconds(message, nowMs())
+    if (expirySeconds < 0) {
+      counts.expired++
+      this.#gone(entry)
+      return
+    }
+    const waits = qos === 2 && this.isStored
+    // One that waits must not be the one that tells what an alias means.
+    const alias = ids === null && !waits ? sink.aliasOf(message) : Alias.none
+    const frame = ids !== null && sink.v5 ? message.frameWithIds(qos, retain, ids) : message.frame(sink.v5, qos, retain, alias)
+    if (frameSize(frame) > sink.maxPacketBytes) {
+      // As if it had been sent: the client said that it does not want it. [MQTT-3.1.2-24] [MQTT-3.1.2-25]
+      counts.tooLarge++
+      this.#gone(entry)
+      return
+    }
+    this.own.sent++
+    if (qos === 0) {
+      sink.push(message, frame, 0, false, expirySeconds)
+      return
+    }
+    const messageId = entry.messageId = this.#nextId()
+    this.#inflight.set(messageId, entry)
+    this.#note(entry)
+    if (!waits) {
+      sink.push(message, frame, messageId, false, expirySeconds)
+      return
+    }
+    // The client will know this identifier as this message: after a crash it must be the same.
+    journal.afterWrite(() => {
+      if (this.#sink === sink && this.#inflight.get(messageId) === entry) sink.push(message, frame, messageId, false, expirySeconds)
+    })
+  }
+
+  #sendAgain (sink: Sink, entry: Entry): void {
+    const { message, qos, retain, ids, messageId } = entry
+    this.#inflight.set(messageId, entry)
+    if (entry.released) {
+      sink.pubrel(messageId)
+      return
+    }
+    const alias = ids === null ? sink.aliasOf(message) : Alias.none
+    const frame = ids !== null && sink.v5 ? message.frameWithIds(qos, retain, ids) : message.frame(sink.v5, qos, retain, alias)
+    const seconds = remainingSeconds(message, this.#parts.nowMs())
+    if (frameSize(frame) > sink.maxPacketBytes || (seconds < 0 && qos === 1)) {
+      this.#inflight.delete(messageId)
+      this.#gone(entry)
+      return
+    }
+    sink.push(message, frame, messageId, true, Math.max(0, seconds))
+  }
+
+  #nextId (): number {
+    do this.#lastId = this.#lastId % MAX_MESSAGE_ID + 1
+    while (this.#inflight.has(this.#lastId) || this.#isAgain(this.#lastId))
+    return this.#lastId
+  }
+
+  #isAgain (messageId: number): boolean {
+    return this.#again.length > 0 && this.#again.some(entry => entry.messageId === messageId)
+  }
+
+  #note (entry: Entry): void {
+    if (!this.isStored) return
+    if (entry.place === 0) entry.place = ++this.#lastPlace
+    this.#parts.journal.entry(this, entry)
+  }
+
+  #gone (entry: Entry): void {
+    entry.gone = true
+    if (entry.place > 0) this.#parts.journal.entry(this, entry)
+  }
+
+  #setSlow (isSlow: boolean): void {
+    if (this.isSlow === isSlow || (isSlow && this.#sink === null)) return
+    this.isSlow = isSlow
+    this.#parts.onSlow(this, isSlow)
+  }
+
+  #relieve (): void {
+    const waiting = [...this.#relieved]
+    this.#relieved.clear()
+    for (const go of waiting) go()
+  }
+}

@@ -1,0 +1,92 @@
+// Wills: kept from CONNECT to a DISCONNECT that takes them back, published when the connection or, after their delay,
+// the session is gone (MQTT 5.0 section 3.1.3.2.2). They are stored, so that what a device promised to say about its
+// death is said also when the broker dies first.
+import type { StoredWill } from '../shared/broker-store.js'
+import type { Clock, Timer } from '../shared/clock.js'
+import type { Journal } from './journal.js'
+import { Message, messageFromStored } from './message.js'
+import type { Will } from './packets.js'
+
+export interface WillParts {
+  readonly clock: Clock
+  readonly journal: Journal
+  /** Publishes a will, as if its client did. */
+  readonly publish: (clientId: string, will: Will) => void
+}
+
+export class Wills {
+  readonly #parts: WillParts
+  /** Those that wait for their delay, by client id. */
+  readonly #delayed = new Map<string, { readonly timer: Timer, readonly will: Will }>()
+
+  constructor (parts: WillParts) {
+    this.#parts = parts
+  }
+
+  /** A client has connected with a will, or without one. */
+  keep (clientId: string, will: Will | undefined): void {
+    this.#parts.journal.will(clientId, will === undefined ? null : toStored(clientId, will))
+  }
+
+  /** The client has taken its will back. [MQTT-3.1.2-10] */
+  drop (clientId: string): void {
+    this.#parts.journal.will(clientId, null)
+  }
+
+  /** The connection is gone: the will is due after its delay, or when the session ends. */
+  due (clientId: string, will: Will, sessionExpirySeconds: number): void {
+    const delaySeconds = Math.min(will.properties?.willDelayInterval ?? 0, sessionExpirySeconds)
+    if (delaySeconds === 0) {
+      this.#publish(clientId, will)
+      return
+    }
+    const timer = this.#parts.clock.after(delaySeconds * 1_000, () => {
+      this.#delayed.delete(clientId)
+      this.#publish(clientId, will)
+    })
+    this.#delayed.set(clientId, { timer, will })
+  }
+
+  /** The client is back in its session before the delay was over. [MQTT-3.1.3-9] */
+  cancel (clientId: string): void {
+    this.#take(clientId)
+  }
+
+  /** The session has ended: what waits is due now. */
+  sessionEnded (clientId: string): void {
+    const will = this.#take(clientId)
+    if (will !== undefined) this.#publish(clientId, will)
+  }
+
+  /** From the store, after a crash: every connection is gone. */
+  restore (stored: readonly StoredWill[], sessionExpiryOf: (clientId: string) => number): void {
+    for (const { clientId, message, delaySeconds } of stored) {
+      const { topic, payload, qos, retain, properties } = messageFromStored(message)
+      this.due(clientId, { topic, payload, qos, retain, properties: { ...properties, willDelayInterval: delaySeconds } }, sessionExpiryOf(clientId))
+    }
+  }
+
+  /** Nothing is published any more; what waits stays in the store. */
+  stop (): void {
+    for (const { timer } of this.#delayed.values()) timer.cancel()
+    this.#delayed.clear()
+  }
+
+  #take (clientId: string): Will | undefined {
+    const delayed = this.#delayed.get(clientId)
+    delayed?.timer.cancel()
+    this.#delayed.delete(clientId)
+    return delayed?.will
+  }
+
+  #publish (clientId: string, will: Will): void {
+    this.#parts.publish(clientId, will)
+    this.#parts.journal.will(clientId, null)
+  }
+}
+
+function toStored (clientId: string, { topic, payload, qos, retain, properties }: Will): StoredWill {
+  // Its expiry begins when it is published.
+  const message = new Message({ topic, payload, qos, retain, properties, from: clientId })
+  return { clientId, message: message.toStored(), delaySeconds: properties?.willDelayInterval ?? 0 }
+}

@@ -11,6 +11,7 @@ import type { Log } from '../shared/log.js'
 import { createMetrics, type Metrics } from '../shared/metrics.js'
 import { connectMqttBus, type MqttBus } from '../shared/mqtt-bus.js'
 import { topics } from '../shared/topics.js'
+import { openBrokerStore } from '../storage/broker-store.js'
 import { openLedger } from '../storage/open.js'
 import type { Ledger } from '../storage/ledger.js'
 import { startHttp } from './http.js'
@@ -73,8 +74,21 @@ interface Broker {
 async function openBroker (config: Config, clock: Clock, log: Log, metrics: Metrics): Promise<Broker> {
   const { broker: url, node } = config
   if (url === undefined) {
-    const broker = await createEmbeddedBroker({ config, clock, log, metrics })
-    return { busOf: async () => broker.bus, listen: () => broker.listen(), close: () => broker.close() }
+    const store = await openBrokerStore(config.data, { metrics })
+    try {
+      const broker = await createEmbeddedBroker({ config, clock, log, metrics, store })
+      return {
+        busOf: async () => broker.bus,
+        listen: () => broker.listen(),
+        close: async () => {
+          await broker.close()
+          await store.close()
+        }
+      }
+    } catch (error) {
+      await store.close()
+      throw error
+    }
   }
   const opened: MqttBus[] = []
   return {

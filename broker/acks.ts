@@ -31,16 +31,18 @@ export function codesBytes (cmd: 'suback' | 'unsuback', messageId: number, grant
   return mqttPacket.generate(version === 5 || cmd === 'suback' ? { cmd, messageId, granted } : { cmd, messageId } as mqttPacket.Packet, { protocolVersion: version })
 }
 
-/** CONNACK that lets a client in: with all that it is told, or what fits. */
-export function welcomeBytes (sessionPresent: boolean, properties: NonNullable<IConnackPacket['properties']>, version: 3 | 4 | 5, maxPacketBytes: number): Buffer {
+/** CONNACK that lets a client in, with all that it is told or what fits; null when not even the least does. [MQTT-3.1.2-24] */
+export function welcomeBytes (sessionPresent: boolean, properties: NonNullable<IConnackPacket['properties']>, version: 3 | 4 | 5, maxPacketBytes: number): Buffer | null {
   // MQTT 3.1 has no such flag.
   if (version < 5) return mqttPacket.generate({ cmd: 'connack', sessionPresent: sessionPresent && version === 4, returnCode: 0 }, { protocolVersion: version })
-  const packet = { cmd: 'connack', sessionPresent, reasonCode: Reason.success } as const
-  const bytes = generate({ ...packet, properties })
-  if (bytes.length <= maxPacketBytes) return bytes
-  const needed = { ...properties }
-  delete needed.responseInformation
-  return generate({ ...packet, properties: needed })
+  // What a client can do without goes first.
+  const fewer = { ...properties }
+  for (const dispensable of [undefined, 'responseInformation', 'topicAliasMaximum'] as const) {
+    if (dispensable !== undefined) delete fewer[dispensable]
+    const bytes = generate({ cmd: 'connack', sessionPresent, reasonCode: Reason.success, properties: fewer })
+    if (bytes.length <= maxPacketBytes) return bytes
+  }
+  return null
 }
 
 /** The last words to a connected MQTT 5.0 client: DISCONNECT with the reason in words where they fit. */
@@ -49,11 +51,18 @@ export function disconnectBytes (reason: Reason, words: string, maxPacketBytes: 
   return bytes.length <= maxPacketBytes ? bytes : generate({ cmd: 'disconnect', reasonCode: reason })
 }
 
-/** The answer to a CONNECT that is not accepted: null where the version has no code for it. */
-export function connackBytes (reason: Reason, words: string, version: 3 | 4 | 5): Buffer | null {
-  if (version === 5) return generate({ cmd: 'connack', sessionPresent: false, reasonCode: reason, properties: { reasonString: words } })
-  if (reason !== Reason.unsupportedProtocolVersion) return null
-  return mqttPacket.generate({ cmd: 'connack', sessionPresent: false, returnCode: 1 }, { protocolVersion: version })
+/** What older versions call the reasons that they have a code for (3.1.1 section 3.2.2.3). */
+const RETURN_CODES: Partial<Record<Reason, number>> = { [Reason.unsupportedProtocolVersion]: 1, [Reason.clientIdNotValid]: 2 }
+
+/** The answer to a CONNECT that is not accepted: null where the version has no code for it, or the client no room. */
+export function connackBytes (reason: Reason, words: string, version: 3 | 4 | 5, maxPacketBytes: number): Buffer | null {
+  if (version === 5) {
+    const packet = { cmd: 'connack', sessionPresent: false, reasonCode: reason } as const
+    for (const bytes of [generate({ ...packet, properties: { reasonString: words } }), generate(packet)]) if (bytes.length <= maxPacketBytes) return bytes
+    return null
+  }
+  const returnCode = RETURN_CODES[reason]
+  return returnCode === undefined ? null : mqttPacket.generate({ cmd: 'connack', sessionPresent: false, returnCode }, { protocolVersion: version })
 }
 
 function generate (packet: mqttPacket.Packet): Buffer {

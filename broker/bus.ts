@@ -230,12 +230,20 @@ export class EmbeddedBus implements Bus {
     const { packet, connection, incoming, done } = ticket
     const refused = settlement.type === 'refused' ? refusalOf(settlement.refusal) : null
     if (connection !== null && 'cmd' in packet) {
+      this.#holdAcks(connection)
       this.#acknowledge(connection, packet, incoming, refused)
       toFlush.add(connection)
     }
     if (refused === null && mayForward(packet.topic) && this.#parts.router.isWanted(packet.topic)) this.#forwards.push(ticket)
     else if (connection !== null && 'cmd' in packet) connection.dealtWith(packet)
     done?.()
+  }
+
+  /** A requester that does not take its replies as fast as it asks is acknowledged more slowly, and asks more slowly. */
+  #holdAcks (connection: Connection): void {
+    const { session } = connection
+    if (session === null || connection.areAcksHeld || !session.isFilling) return
+    this.#parts.flow.hold({ sessions: [session], everybody: true }, null, () => connection.holdAcks())
   }
 
   /** In their order; the clients are read on only when their messages have gone to the subscribers. */

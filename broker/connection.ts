@@ -75,6 +75,7 @@ export class Connection implements AckLimits {
   #outlet: Outlet | null = null
   /** In the order of their messages. [MQTT-4.6.0-2] [MQTT-4.6.0-3] */
   #due: Due[] = []
+  areAcksHeld = false
   #inWork = 0
   #inWorkBytes = 0
   #reading = false
@@ -159,6 +160,19 @@ export class Connection implements AckLimits {
     if (due === undefined) return
     due.answered = true
     due.refused = refused
+    if (!this.areAcksHeld) this.#answerInLine()
+  }
+
+  /** Acknowledgements wait until what this returns is called: whoever is to send less gets to know it by them. */
+  holdAcks (): () => void {
+    this.areAcksHeld = true
+    return () => {
+      this.areAcksHeld = false
+      this.#answerInLine()
+    }
+  }
+
+  #answerInLine (): void {
     let answered = 0
     for (let first = this.#due[0]; first?.answered; first = this.#due[answered]) {
       this.#answer(first)
@@ -167,9 +181,10 @@ export class Connection implements AckLimits {
     if (answered > 0) this.#due.splice(0, answered)
   }
 
-  /** Writes a packet at the end of this turn. */
+  /** Writes a packet at the end of this turn. A client that takes no packet of its size is closed. [MQTT-3.1.2-24] */
   write (bytes: Buffer): void {
-    this.#outlet?.packet(bytes)
+    if (bytes.length > this.maxPacketBytes) this.end(Reason.packetTooLarge, 'an answer is larger than what the client takes')
+    else this.#outlet?.packet(bytes)
   }
 
   /** The other acknowledgements: PUBREL and PUBCOMP. */
@@ -246,7 +261,7 @@ export class Connection implements AckLimits {
   #lastWords (reason: Reason, words: string): Buffer | null {
     if (this.version === null) return null
     if (this.#outlet !== null) return this.version === 5 ? disconnectBytes(reason, words, this.maxPacketBytes) : null
-    return connackBytes(reason, words, this.version)
+    return connackBytes(reason, words, this.version, this.maxPacketBytes)
   }
 
   #read (): void {
@@ -314,10 +329,12 @@ export class Connection implements AckLimits {
       this.#sinceTurn = 0
       setImmediate(this.hold())
     }
-    const refused = this.#guard.inspect(packet)
     if (packet.cmd === 'connect') {
       this.problemInformation = packet.properties?.requestProblemInformation ?? true
       this.maxPacketBytes = packet.properties?.maximumPacketSize ?? ANY_PACKET_BYTES
+    }
+    const refused = this.#guard.inspect(packet)
+    if (packet.cmd === 'connect') {
       this.#connect = packet
       this.hold()
       this.client._parser.emit('packet', packet)

@@ -6,11 +6,12 @@ import { welcomeBytes } from './acks.js'
 import type { Connection } from './connection.js'
 import { TOPIC_ALIAS_MAXIMUM } from './guard.js'
 import type { ConnectPacket } from './packets.js'
+import { Reason } from './reason-codes.js'
 import type { Sessions } from './sessions.js'
 import { wildcardIn } from './topic-filters.js'
 import type { Wills } from './wills.js'
 
-/** What counts for a client that does not say otherwise. [MQTT-3.1.2-11] */
+/** What counts for a client that does not say otherwise. (Section 3.1.2.11.3) */
 const ANY_RECEIVE_MAXIMUM = 65_535
 
 export interface EntranceParts {
@@ -33,10 +34,15 @@ export class Entrance {
     const { id } = client
     if (packet === null || id === null) return
     connection.expirySeconds = expiryOf(packet, limits)
-    const { session, isPresent } = sessions.open({ clientId: id, cleanStart: packet.clean, expirySeconds: connection.expirySeconds })
-    wills.keep(id, packet.will)
     const keepAliveSeconds = keepAliveOf(packet, limits)
+    const isPresent = sessions.goesOn(id, packet.clean)
     const connack = welcomeBytes(isPresent, connackProperties(connection, packet, keepAliveSeconds, limits), packet.protocolVersion, connection.maxPacketBytes)
+    if (connack === null) {
+      connection.refuse(Reason.packetTooLarge, `the client takes packets of ${connection.maxPacketBytes} bytes, in which there is no room for its CONNACK`)
+      return
+    }
+    const session = sessions.open({ clientId: id, cleanStart: packet.clean, expirySeconds: connection.expirySeconds })
+    wills.keep(id, packet.will)
     connection.welcome(session, connack, {
       // [MQTT-3.1.2-22]
       keepAliveMs: keepAliveSeconds * 1_500,

@@ -70,6 +70,8 @@ export class Guard {
   #connect (packet: ConnectPacket): void {
     this.#version = packet.protocolVersion
     this.#endsWithConnection = (packet.properties?.sessionExpiryInterval ?? 0) === 0
+    if (packet.properties?.authenticationMethod !== undefined) throw new PacketError(Reason.badAuthenticationMethod, 'authentication methods are not supported')
+    if (packet.protocolVersion === 3 && packet.clientId.length === 0) throw new PacketError(Reason.clientIdNotValid, 'MQTT 3.1 needs a client id')
     const { will } = packet
     if (will === undefined) return
     if (will.topic.length === 0) throw new PacketError(Reason.topicNameInvalid, 'the will topic is empty')

@@ -63,6 +63,8 @@ export class Session {
   #sink: Sink | null = null
   #lastId = 0
   #lastPlace = 0
+  /** Messages that are sent as soon as they are on disk. */
+  #unwritten = 0
   readonly #relieved = new Set<() => void>()
   isSlow = false
   /** When the client last took something, in milliseconds of the monotonic clock. */
@@ -289,7 +291,7 @@ export class Session {
     }
     const waits = qos === 2 && this.isStored
     // One that waits must not be the one that tells what an alias means.
-    const alias = ids === null && !waits ? sink.aliasOf(message) : Alias.none
+    const alias = ids === null && !waits && this.#unwritten === 0 ? sink.aliasOf(message) : Alias.none
     const frame = ids !== null && sink.v5 ? message.frameWithIds(qos, retain, ids) : message.frame(sink.v5, qos, retain, alias)
     if (frameSize(frame) > sink.maxPacketBytes) {
       // As if it had been sent: the client said that it does not want it. [MQTT-3.1.2-24] [MQTT-3.1.2-25]
@@ -305,12 +307,15 @@ export class Session {
     const messageId = entry.messageId = this.#nextId()
     this.#inflight.set(messageId, entry)
     this.#note(entry)
-    if (!waits) {
+    if (!waits && this.#unwritten === 0) {
       sink.push(message, frame, messageId, false, expirySeconds)
       return
     }
-    // The client will know this identifier as this message: after a crash it must be the same.
+    // The client will know this identifier as this message: after a crash it must be the same. What comes behind one
+    // that waits, waits as well.
+    this.#unwritten++
     journal.afterWrite(() => {
+      this.#unwritten--
       if (this.#sink === sink && this.#inflight.get(messageId) === entry) sink.push(message, frame, messageId, false, expirySeconds)
     })
   }
@@ -325,7 +330,7 @@ export class Session {
     const alias = ids === null ? sink.aliasOf(message) : Alias.none
     const frame = ids !== null && sink.v5 ? message.frameWithIds(qos, retain, ids) : message.frame(sink.v5, qos, retain, alias)
     const seconds = remainingSeconds(message, this.#parts.nowMs())
-    if (frameSize(frame) > sink.maxPacketBytes || (seconds < 0 && qos === 1)) {
+    if (frameSize(frame) > sink.maxPacketBytes) {
       this.#inflight.delete(messageId)
       this.#gone(entry)
       return

@@ -50,8 +50,13 @@ export class Sessions {
   /** How many of them wait for their client. */
   get disconnected (): number { return this.#pending.size }
 
+  /** Whether a CONNECT would resume a session. [MQTT-3.2.2-2] [MQTT-3.2.2-3] */
+  goesOn (clientId: string, cleanStart: boolean): boolean {
+    return !cleanStart && this.#sessions.has(clientId)
+  }
+
   /** The session for a connection that was let in: a new one, or the one that goes on. [MQTT-3.1.2-4] [MQTT-3.1.2-5] */
-  open ({ clientId, cleanStart, expirySeconds }: Opening): { session: Session, isPresent: boolean } {
+  open ({ clientId, cleanStart, expirySeconds }: Opening): Session {
     this.#pending.get(clientId)?.cancel()
     this.#pending.delete(clientId)
     const before = this.#sessions.get(clientId)
@@ -63,7 +68,7 @@ export class Sessions {
     session.expirySeconds = expirySeconds
     // One that ends with this connection must not come back after a crash either.
     if (session.isStored || wasStored) this.#parts.journal.session({ clientId, expirySeconds, disconnectedAtMs: null })
-    return { session, isPresent: goesOn }
+    return session
   }
 
   /** The connection of a session is gone; `will` is the one that is due now, if any. */

@@ -1,4 +1,7 @@
 // Starts real embedded brokers on free ports for tests, with a log that can be read and everything closed afterwards.
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { Writable } from 'node:stream'
 import { pino } from 'pino'
 import { afterEach } from 'vitest'
@@ -7,6 +10,7 @@ import type { Consumer, Delivery, Outcome } from '../../shared/bus.js'
 import { ACCEPTED } from '../../shared/bus.js'
 import { systemClock, type Clock } from '../../shared/clock.js'
 import { Config } from '../../shared/config.js'
+import { openBrokerStore } from '../../storage/broker-store.js'
 import { counterValues, createMetrics, type Metrics } from '../../shared/metrics.js'
 
 export interface TestBroker extends EmbeddedBroker {
@@ -26,6 +30,8 @@ export interface BrokerOptions {
   readonly wsPort?: number
   readonly wsOrigins?: string[]
   readonly clock?: Clock
+  /** Folder of the sessions, to be found again by a later broker; default one of its own. */
+  readonly data?: string
   /** Called before the doors open. */
   readonly prepare?: (broker: EmbeddedBroker) => Promise<void>
 }
@@ -41,8 +47,15 @@ afterEach(async () => {
   for (const close of toClose.splice(0).reverse()) await close()
 })
 
+/** A folder that is removed after the test. */
+export function temporaryFolder (): string {
+  const folder = mkdtempSync(join(tmpdir(), 'parkmq-test-'))
+  afterThisTest(() => rmSync(folder, { recursive: true, force: true }))
+  return folder
+}
+
 /** A broker on free ports of 127.0.0.1 that is closed after the test. */
-export async function startBroker ({ limits = {}, prepare, clock = systemClock, ...settings }: BrokerOptions = {}): Promise<TestBroker> {
+export async function startBroker ({ limits = {}, prepare, clock = systemClock, data = temporaryFolder(), ...settings }: BrokerOptions = {}): Promise<TestBroker> {
   const config = Config.parse({ port: 0, wsPort: 0, ...settings, limits })
   const metrics = createMetrics()
   const logged: Record<string, unknown>[] = []
@@ -52,7 +65,9 @@ export async function startBroker ({ limits = {}, prepare, clock = systemClock, 
       done()
     }
   })
-  const broker = await createEmbeddedBroker({ config, clock, log: pino({ level: 'info', base: null }, sink), metrics })
+  const store = await openBrokerStore(data)
+  afterThisTest(() => store.close())
+  const broker = await createEmbeddedBroker({ config, clock, log: pino({ level: 'info', base: null }, sink), metrics, store })
   afterThisTest(() => broker.close())
   await prepare?.(broker)
   const ports = await broker.listen()

@@ -6,6 +6,7 @@ import { Aedes } from 'aedes'
 import type { BrokerStore } from '../shared/broker-store.js'
 import type { Clock } from '../shared/clock.js'
 import type { Config } from '../shared/config.js'
+import { every } from '../shared/every.js'
 import type { Log } from '../shared/log.js'
 import type { Metrics } from '../shared/metrics.js'
 import { checkAedes, type AedesBroker, type AedesClient } from './aedes-internals.js'
@@ -27,6 +28,9 @@ import { Subscribe } from './subscribe.js'
 import { correctOwnership } from './takeover.js'
 import { Traffic } from './traffic.js'
 import { Wills } from './wills.js'
+
+/** Retained messages that have expired are not given out any more; they are cleared away so often, in milliseconds. */
+const EXPIRE_EVERY_MS = 60_000
 
 export interface EngineParts {
   readonly config: Pick<Config, 'limits'>
@@ -125,8 +129,13 @@ export async function createEngine ({ config, clock, log, metrics, store }: Engi
     return connection
   }
 
+  const sweep = every(EXPIRE_EVERY_MS, 'expiry of retained messages', clock, log, async () => {
+    for (const topic of retained.expire(clock.nowMs())) journal.retained(topic, null)
+  })
+
   const publishOldWills = (): void => wills.restore(state?.wills ?? [], clientId => sessions.all.get(clientId)?.expirySeconds ?? 0)
   const close = async (): Promise<void> => {
+    await sweep.stop()
     await new Promise<void>(resolve => aedes.close(resolve))
     sessions.stop()
     wills.stop()

@@ -34,7 +34,7 @@ export interface SessionParts {
   /** Where a session that outlives its connection is stored. */
   readonly journal: Journal
   readonly nowMs: () => number
-  /** Told when the client begins to lose messages and when it has caught up again. */
+  /** Told when the client begins to lose messages, or takes none, and when it has caught up again. */
   readonly onSlow: (session: Session, isSlow: boolean) => void
 }
 
@@ -42,6 +42,8 @@ export interface SessionParts {
 export type RetainedSource = Iterator<Entry, void, undefined>
 
 const MAX_MESSAGE_ID = 65_535
+/** A client that has taken nothing for so long, while newer messages replaced those that wait for it, is slow. */
+const SLOW_AFTER_MS = 1_000
 
 export class Session {
   readonly id: string
@@ -167,7 +169,7 @@ export class Session {
     if (sink === null) return
     while (sink.writable && this.#pumpOne(sink)) { /* one after the other */ }
     if (this.#relieved.size > 0 && this.#queue.isRelieved && this.#queue0.isRelieved) this.#relieve()
-    if (this.isSlow && this.queued === 0) this.#setSlow(false)
+    if (this.isSlow && this.queued * 10 < this.#parts.limits.messages) this.#setSlow(false)
   }
 
   /** Calls back once when it is no longer filling, or its connection is gone; unless that is taken back before. */
@@ -256,7 +258,8 @@ export class Session {
       this.#parts.counts.conflated++
       this.#gone(entry)
       if (conflated.qos > 0) this.#note(conflated)
-      this.#setSlow(true)
+      // To get only the newest is what these topics are for; to take none at all is slow.
+      if (performance.now() - this.progressAtMs > SLOW_AFTER_MS) this.#setSlow(true)
     }
     for (const { message } of dropped) this.#parts.counts.dropped[message.policy]++
     if (dropped.length > 0) {

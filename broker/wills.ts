@@ -18,6 +18,8 @@ export class Wills {
   readonly #parts: WillParts
   /** Those that wait for their delay, by client id. */
   readonly #delayed = new Map<string, { readonly timer: Timer, readonly will: Will }>()
+  /** Clients that the store has a will of: for all others there is nothing to take away. */
+  readonly #stored = new Set<string>()
 
   constructor (parts: WillParts) {
     this.#parts = parts
@@ -25,12 +27,17 @@ export class Wills {
 
   /** A client has connected with a will, or without one. */
   keep (clientId: string, will: Will | undefined): void {
-    this.#parts.journal.will(clientId, will === undefined ? null : toStored(clientId, will))
+    if (will === undefined) {
+      this.drop(clientId)
+      return
+    }
+    this.#stored.add(clientId)
+    this.#parts.journal.will(clientId, toStored(clientId, will))
   }
 
-  /** The client has taken its will back. [MQTT-3.1.2-10] */
+  /** The client has taken its will back, or it is published. [MQTT-3.1.2-10] */
   drop (clientId: string): void {
-    this.#parts.journal.will(clientId, null)
+    if (this.#stored.delete(clientId)) this.#parts.journal.will(clientId, null)
   }
 
   /** The connection is gone: the will is due after its delay, or when the session ends. */
@@ -61,6 +68,7 @@ export class Wills {
   /** From the store, after a crash: every connection is gone. */
   restore (stored: readonly StoredWill[], sessionExpiryOf: (clientId: string) => number): void {
     for (const { clientId, message, delaySeconds } of stored) {
+      this.#stored.add(clientId)
       const { topic, payload, qos, retain, properties } = messageFromStored(message)
       this.due(clientId, { topic, payload, qos, retain, properties: { ...properties, willDelayInterval: delaySeconds } }, sessionExpiryOf(clientId))
     }
@@ -81,7 +89,7 @@ export class Wills {
 
   #publish (clientId: string, will: Will): void {
     this.#parts.publish(clientId, will)
-    this.#parts.journal.will(clientId, null)
+    this.drop(clientId)
   }
 }
 

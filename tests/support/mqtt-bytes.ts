@@ -3,6 +3,25 @@
 import mqttPacket, { type Packet } from 'mqtt-packet'
 import type { Version } from './raw-client.js'
 
+/** Let in by any broker: 3.1.1 and 5.0. */
+export const CONNECT = '100d00044d5154540402000a000161'
+const CONNECT_5 = '100e00044d5154540502000a00000162'
+
+/** The six inputs that end plain aedes 2.0.0-beta.1 and their kin: a name, the CONNECT that goes before, the bytes. */
+export const CRASHES: readonly (readonly [string, string, string])[] = [
+  ['client id __proto__', '', '101500044d5154540402000a00095f5f70726f746f5f5f'],
+  ['client id constructor', '', '101700044d5154540402000a000b636f6e7374727563746f72'],
+  ['client id toString', '', '101400044d5154540402000a0008746f537472696e67'],
+  ['Session Expiry twice, then the end', '', '101800044d5154540502000a0a11000000011100000001000170'],
+  ['a truncated Response Topic', CONNECT_5, '32120005746f70696304d201087061796c6f6164'],
+  ['SUBSCRIBE constructor', CONNECT, '82100001000b636f6e7374727563746f7201'],
+  ['SUBSCRIBE __proto__', CONNECT, '820e000100095f5f70726f746f5f5f01'],
+  ['SUBSCRIBE __proto__ and constructor', CONNECT, '821c000100095f5f70726f746f5f5f01000b636f6e7374727563746f7200'],
+  ['UNSUBSCRIBE toString', CONNECT, 'a20c00010008746f537472696e67'],
+  ['SUBSCRIBE in 5.0 constructor', CONNECT_5, '8211000100000b636f6e7374727563746f7201'],
+  ['PUBREL twice', CONNECT, '3406000161000178' + '6202000162020001']
+]
+
 /** mulberry32: numbers in [0, 1), the same for the same seed. */
 export function seeded (seed: number): () => number {
   let state = seed >>> 0
@@ -15,7 +34,8 @@ export function seeded (seed: number): () => number {
   }
 }
 
-export class RandomMqtt {
+/** Choices and changes of bytes from one seed. */
+export class Random {
   readonly #random: () => number
 
   constructor (seed: number) {
@@ -35,6 +55,27 @@ export class RandomMqtt {
     return this.#random() < probability
   }
 
+  /** The bytes with one to three changes: bits, bytes, lengths, cuts, repeats. */
+  mutated (original: Buffer): Buffer {
+    let bytes = Buffer.from(original)
+    for (let i = 1 + this.int(3); i > 0 && bytes.length > 0; i--) {
+      const at = this.int(bytes.length)
+      switch (this.int(7)) {
+        case 0: bytes.writeUInt8(bytes.readUInt8(at) ^ (1 << this.int(8)), at); break
+        case 1: bytes.writeUInt8(this.pick([0, 1, 2, 0x7f, 0x80, 0xff, this.int(256)]), at); break
+        case 2: bytes = bytes.subarray(0, at); break
+        case 3: bytes = Buffer.concat([bytes.subarray(0, at), bytes.subarray(at + 1 + this.int(4))]); break
+        case 4: bytes = Buffer.concat([bytes.subarray(0, at), Buffer.from([this.int(256)]), bytes.subarray(at)]); break
+        case 5: bytes = Buffer.concat([bytes, bytes.subarray(at)]); break
+        // The remaining length said again, so that the mutation before is looked at and not only its length.
+        default: if (bytes.length > 2 && bytes.length < 130) bytes.writeUInt8(bytes.length - 2, 1)
+      }
+    }
+    return bytes
+  }
+}
+
+export class RandomMqtt extends Random {
   /** A valid packet that a connected client may send. */
   packet (version: Version): Packet {
     const messageId = 1 + this.int(20)
@@ -72,25 +113,6 @@ export class RandomMqtt {
 
   bytes (packet: Packet, version: Version): Buffer {
     return mqttPacket.generate(packet, { protocolVersion: version })
-  }
-
-  /** The bytes with one to three changes: bits, bytes, lengths, cuts, repeats. */
-  mutated (original: Buffer): Buffer {
-    let bytes = Buffer.from(original)
-    for (let i = 1 + this.int(3); i > 0 && bytes.length > 0; i--) {
-      const at = this.int(bytes.length)
-      switch (this.int(7)) {
-        case 0: bytes.writeUInt8(bytes.readUInt8(at) ^ (1 << this.int(8)), at); break
-        case 1: bytes.writeUInt8(this.pick([0, 1, 2, 0x7f, 0x80, 0xff, this.int(256)]), at); break
-        case 2: bytes = bytes.subarray(0, at); break
-        case 3: bytes = Buffer.concat([bytes.subarray(0, at), bytes.subarray(at + 1 + this.int(4))]); break
-        case 4: bytes = Buffer.concat([bytes.subarray(0, at), Buffer.from([this.int(256)]), bytes.subarray(at)]); break
-        case 5: bytes = Buffer.concat([bytes, bytes.subarray(at)]); break
-        // The remaining length said again, so that the mutation before is looked at and not only its length.
-        default: if (bytes.length > 2 && bytes.length < 130) bytes.writeUInt8(bytes.length - 2, 1)
-      }
-    }
-    return bytes
   }
 
   #some<T> (make: () => T): T[] {

@@ -115,7 +115,7 @@ export class EmbeddedBus implements Bus {
       this.#exactlyOnce(connection, packet)
       return
     }
-    if (packet.qos === 1) connection.expect(packet)
+    if (packet.qos === 1) connection.acks.expect(packet)
     const taker = mayPublish(packet.topic) ? this.#takerOf(packet.topic) : undefined
     if (taker) this.#take(taker, { packet, from, connection, incoming: null, done: null })
     else this.#pass(connection, packet, null)
@@ -178,7 +178,7 @@ export class EmbeddedBus implements Bus {
   #acknowledge (connection: Connection, packet: PublishPacket, incoming: Incoming | null, refused: RefusedPublish | null, mustBeStored = false): void {
     const { received, journal } = this.#parts
     if (refused !== null) {
-      if (incoming === null) connection.acknowledge(packet, refused)
+      if (incoming === null) connection.acks.answer(packet, refused)
       else received.refuse(incoming, refused)
       return
     }
@@ -189,7 +189,7 @@ export class EmbeddedBus implements Bus {
       waits = true
     }
     const accept = (): void => {
-      if (incoming === null) connection.acknowledge(packet)
+      if (incoming === null) connection.acks.answer(packet, null)
       else received.accept(incoming)
     }
     if (waits) journal.afterWrite(accept)
@@ -242,8 +242,8 @@ export class EmbeddedBus implements Bus {
   /** A requester that does not take its replies as fast as it asks is acknowledged more slowly, and asks more slowly. */
   #holdAcks (connection: Connection): void {
     const { session } = connection
-    if (session === null || connection.areAcksHeld || !session.isFilling) return
-    this.#parts.flow.hold({ sessions: [session], everybody: true }, null, () => connection.holdAcks())
+    if (session === null || connection.acks.isHeld || !session.isFilling) return
+    this.#parts.flow.hold({ sessions: [session], everybody: true }, null, () => connection.acks.hold())
   }
 
   /** In their order; the clients are read on only when their messages have gone to the subscribers. */

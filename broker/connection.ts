@@ -2,6 +2,7 @@
 // acknowledgements in the order of their messages, and ends it with a reason code. It reads no further while too much
 // of what came is not dealt with, or while its client does not read what it is told.
 import type { Duplex } from 'node:stream'
+import { AckLine } from './ack-line.js'
 import { AckType, connackBytes, disconnectBytes, reasonedAck, type AckLimits } from './acks.js'
 import type { AedesClient } from './aedes-internals.js'
 import { Decoder } from './decoder.js'
@@ -52,13 +53,6 @@ export interface Terms {
   readonly will: Will | undefined
 }
 
-/** A PUBLISH whose acknowledgement is due, in its place in the line. */
-interface Due {
-  readonly packet: PublishPacket
-  answered: boolean
-  refused: RefusedPublish | null
-}
-
 export class Connection implements AckLimits {
   readonly client: AedesClient
   readonly parts: ConnectionParts
@@ -73,9 +67,8 @@ export class Connection implements AckLimits {
   readonly #guard: Guard
   readonly #rate: Rate
   #outlet: Outlet | null = null
-  /** In the order of their messages. [MQTT-4.6.0-2] [MQTT-4.6.0-3] */
-  #due: Due[] = []
-  areAcksHeld = false
+  /** Of the messages that came on this connection. */
+  readonly acks = new AckLine((packet, refused) => this.#acknowledge(packet, refused))
   #inWork = 0
   #inWorkBytes = 0
   #reading = false
@@ -148,39 +141,6 @@ export class Connection implements AckLimits {
     this.#release()
   }
 
-  /** A PUBLISH with QoS above 0 will be acknowledged, in its place among the others. */
-  expect (packet: PublishPacket): void {
-    this.#due.push({ packet, answered: false, refused: null })
-  }
-
-  /** The answer to a PUBLISH that is expected; it goes out at the end of this turn, behind those before it. */
-  acknowledge (packet: PublishPacket, refused: RefusedPublish | null = null): void {
-    if (packet.messageId === undefined) return
-    const due = this.#due[0]?.packet === packet ? this.#due[0] : this.#due.find(one => one.packet === packet)
-    if (due === undefined) return
-    due.answered = true
-    due.refused = refused
-    if (!this.areAcksHeld) this.#answerInLine()
-  }
-
-  /** Acknowledgements wait until what this returns is called: whoever is to send less gets to know it by them. */
-  holdAcks (): () => void {
-    this.areAcksHeld = true
-    return () => {
-      this.areAcksHeld = false
-      this.#answerInLine()
-    }
-  }
-
-  #answerInLine (): void {
-    let answered = 0
-    for (let first = this.#due[0]; first?.answered; first = this.#due[answered]) {
-      this.#answer(first)
-      answered++
-    }
-    if (answered > 0) this.#due.splice(0, answered)
-  }
-
   /** Writes a packet at the end of this turn. A client that takes no packet of its size is closed. [MQTT-3.1.2-24] */
   write (bytes: Buffer): void {
     if (bytes.length > this.maxPacketBytes) this.end(Reason.packetTooLarge, 'an answer is larger than what the client takes')
@@ -241,7 +201,7 @@ export class Connection implements AckLimits {
     endGracefully(this.#conn, null, detached => this.client.close(detached))
   }
 
-  #answer ({ packet, refused }: Due): void {
+  #acknowledge (packet: PublishPacket, refused: RefusedPublish | null): void {
     const type = packet.qos === 1 ? AckType.puback : AckType.pubrec
     const messageId = packet.messageId ?? 0
     if (refused === null || this.version !== 5) this.#outlet?.plain(type, messageId)
@@ -363,8 +323,8 @@ export class Connection implements AckLimits {
   #refusePublish (packet: PublishPacket, refused: RefusedPublish): void {
     this.parts.report.malformed(this.who, refused.reason, refused.words)
     if (packet.qos === 0) return
-    this.expect(packet)
-    this.acknowledge(packet, refused)
+    this.acks.expect(packet)
+    this.acks.answer(packet, refused)
   }
 
   #stopTimers (): void {

@@ -28,16 +28,16 @@ export class Qos2Receiver {
     const session = this.#of(clientId)
     const before = session.get(messageId)
     if (before === undefined) {
-      connection.expect(packet)
+      connection.acks.expect(packet)
       const incoming: Incoming = { clientId, messageId, waiting: [{ connection, packet }], received: false }
       session.set(messageId, incoming)
       return incoming
     }
     if (before.received) {
-      connection.expect(packet)
-      connection.acknowledge(packet)
+      connection.acks.expect(packet)
+      connection.acks.answer(packet, null)
     } else if (before.waiting.every(other => other.connection !== connection)) {
-      connection.expect(packet)
+      connection.acks.expect(packet)
       before.waiting.push({ connection, packet })
     }
     return null
@@ -95,6 +95,6 @@ export class Qos2Receiver {
 
 function answer (incoming: Incoming, refused: RefusedPublish | null): readonly Connection[] {
   const waiting = incoming.waiting.splice(0)
-  for (const { connection, packet } of waiting) connection.acknowledge(packet, refused)
+  for (const { connection, packet } of waiting) connection.acks.answer(packet, refused)
   return waiting.map(({ connection }) => connection)
 }

@@ -20,9 +20,9 @@ export class ManualClock implements Clock {
   /** Timers that wait. */
   get waiting (): number { return this.#timers.length }
 
-  /** Resolves as soon as a timer waits. */
-  async armed (): Promise<void> {
-    if (this.#timers.length === 0) await new Promise<void>(resolve => this.#armed.push(resolve))
+  /** Resolves as soon as a timer waits that comes due soon, and not only what is done now and then. */
+  async armed (withinMs = 5_000): Promise<void> {
+    while (!this.#timers.some(timer => timer.dueAtMs <= this.#nowMs + withinMs)) await new Promise<void>(resolve => this.#armed.push(resolve))
   }
 
   /** Lets `ms` pass: fires every timer that comes due, in the order of their times. */

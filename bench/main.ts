@@ -22,7 +22,7 @@ interface Scenario {
 }
 
 const SCENARIOS: Readonly<Record<string, Scenario>> = {
-  ingest: { run: ingest, help: 'sensor messages committed before PUBACK, beside stock aedes merely forwarding them', takes: '1 min', options: ['rounds'] },
+  ingest: { run: ingest, help: 'sensor messages committed before PUBACK, beside stock aedes merely forwarding them', takes: '1 min', options: ['rounds', 'tls'] },
   requests: { run: requests, help: 'reserve and cancel, one client, one at a time', takes: '10 s', options: [] },
   start: { run: starting, help: 'time to ready and memory with 4 and with 10,000 lots', takes: '10 s', options: [] },
   'fan-out': { run: fanOut, help: 'deliveries to 50 subscribers: parkmq, stock aedes, mosquitto', takes: '4 min', options: ['rounds', 'messages', 'subscribers', 'qos', 'mqtt', 'brokers'] },

@@ -7,6 +7,9 @@ import type { Transport } from './raw-client.js'
 export const SESSIONS = ['clean', 'persistent'] as const
 export type Session = (typeof SESSIONS)[number]
 
+export const ON_OFF = ['off', 'on'] as const
+export type OnOff = (typeof ON_OFF)[number]
+
 /** Absent ones leave the scenario's default. */
 export interface Options {
   readonly rounds?: number
@@ -19,6 +22,7 @@ export interface Options {
   readonly transport?: readonly Transport[]
   readonly session?: readonly Session[]
   readonly brokers?: readonly Broker[]
+  readonly tls?: readonly OnOff[]
 }
 
 export type OptionName = keyof Options
@@ -40,7 +44,8 @@ export const OPTIONS: { readonly [Name in OptionName]-?: { readonly value: strin
   mqtt: { value: '4,5', help: 'protocol versions of the subscribers (4 is MQTT 3.1.1)', read: among<MqttVersion>([4, 5]) },
   transport: { value: 'tcp,ws', help: 'only these', read: among<Transport>(['tcp', 'ws']) },
   session: { value: SESSIONS.join(','), help: 'only these', read: among(SESSIONS) },
-  brokers: { value: BROKERS.join(','), help: 'only these', read: among(BROKERS) }
+  brokers: { value: BROKERS.join(','), help: 'only these', read: among(BROKERS) },
+  tls: { value: ON_OFF.join(','), help: '`off,on` compares parkmq with TLS to itself without', read: among(ON_OFF) }
 }
 
 export class UsageError extends Error {}

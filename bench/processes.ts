@@ -1,6 +1,6 @@
 // Starts the brokers that are measured, each in a process of its own on free ports of 127.0.0.1, and ends them. Nothing
 // outlives the bench, also when it fails.
-import { spawn, type ChildProcess } from 'node:child_process'
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
@@ -39,6 +39,19 @@ export async function startParkmq (args: readonly string[] = []): Promise<Target
     },
     folder: data
   })
+}
+
+/** The same with TLS on both doors, with a certificate of its own that `openssl` makes. */
+export async function startSecureParkmq (args: readonly string[] = []): Promise<Target> {
+  const folder = newFolder()
+  try {
+    const [cert, key] = [join(folder, 'cert.pem'), join(folder, 'key.pem')]
+    execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2', '-subj', '/CN=localhost', '-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', key, '-out', cert], { stdio: 'ignore' })
+    const target = await startParkmq(['--tls-cert', cert, '--tls-key', key, ...args])
+    return { ...target, certificate: readFileSync(cert, 'utf8') }
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
 }
 
 /** Aedes as it comes, with TCP_NODELAY, in memory. */

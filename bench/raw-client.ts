@@ -3,6 +3,7 @@
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { connect as connectTls } from 'node:tls'
 import { createWebSocketStream, WebSocket } from 'ws'
 import { CONNACK, connectPacket, PUBACK, PUBLISH, SUBACK, subscribePacket, type ConnectParts } from './mqtt-bytes.js'
 
@@ -16,17 +17,19 @@ export interface Ports {
   readonly port: number
   /** Null: this broker has no WebSocket. */
   readonly wsPort: number | null
+  /** The certificate in PEM that the broker shows, when it speaks TLS on both. */
+  readonly certificate?: string
 }
 
 /** Opens a connection without Nagle's delay; says nothing yet. */
-export async function openStream ({ port, wsPort }: Ports, transport: Transport = 'tcp'): Promise<Duplex> {
+export async function openStream ({ port, wsPort, certificate }: Ports, transport: Transport = 'tcp'): Promise<Duplex> {
   if (transport === 'tcp') {
-    const socket = connect({ port, host: '127.0.0.1', noDelay: true })
-    await within(once(socket, 'connect'), `a connection to port ${port}`)
+    const socket = certificate === undefined ? connect({ port, host: '127.0.0.1', noDelay: true }) : connectTls({ port, host: '127.0.0.1', ca: certificate }).setNoDelay(true)
+    await within(once(socket, certificate === undefined ? 'connect' : 'secureConnect'), `a connection to port ${port}`)
     return socket
   }
   if (wsPort === null) throw new Error('this broker has no WebSocket listener')
-  const socket = new WebSocket(`ws://127.0.0.1:${wsPort}`, 'mqtt', { perMessageDeflate: false })
+  const socket = new WebSocket(`${certificate === undefined ? 'ws' : 'wss'}://127.0.0.1:${wsPort}`, 'mqtt', { perMessageDeflate: false, ...certificate !== undefined && { ca: certificate } })
   await within(once(socket, 'open'), `a WebSocket to port ${wsPort}`)
   return createWebSocketStream(socket)
 }

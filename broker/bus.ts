@@ -14,7 +14,7 @@ import { fromMessageProperties, toMessageProperties } from './message-properties
 import type { PublishPacket, Will } from './packets.js'
 import type { Incoming, Qos2Receiver } from './qos2.js'
 import { Reason } from './reason-codes.js'
-import { refusalOf, shortened } from './refusals.js'
+import { refusalOf, shortened, UNWRITTEN } from './refusals.js'
 import type { Report } from './report.js'
 import type { Router } from './router.js'
 import { isTooLong, matcherOf, wildcardIn, type TopicLimits } from './topic-filters.js'
@@ -50,6 +50,9 @@ interface Taker {
   readonly matches: (topic: string) => boolean
   readonly intake: Intake<Ticket>
 }
+
+/** Longest time that acknowledgements are held back from a requester that lets replies pile up, in milliseconds. */
+const HOLD_ACKS_MS = 1_000
 
 const NO_ROOM: RefusedPublish = { reason: Reason.quotaExceeded, words: 'over_limit: there is no room for more retained messages' }
 
@@ -169,38 +172,52 @@ export class EmbeddedBus implements Bus {
     }
     const { isStored, isOverLimit, filling } = exchange.deliver(exchange.messageOf(packet, connection.client.id))
     if (isOverLimit) report.overLimit(connection.who, 'retained', `${shortened(packet.topic)} has no room among the retained messages`)
-    this.#acknowledge(connection, packet, incoming, isOverLimit ? NO_ROOM : null, isStored)
-    connection.dealtWith(packet)
+    // Until it is acknowledged it is in work: what waits for a disk that is slow is bounded.
+    this.#acknowledge(connection, packet, incoming, isOverLimit ? NO_ROOM : null, isStored, () => connection.dealtWith(packet))
     if (filling !== null) flow.hold(filling, connection.session, () => connection.hold())
   }
 
   /** `mustBeStored`: what came of the message is noted for the disk, and is not acknowledged before it is there. */
-  #acknowledge (connection: Connection, packet: PublishPacket, incoming: Incoming | null, refused: RefusedPublish | null, mustBeStored = false): void {
+  #acknowledge (connection: Connection, packet: PublishPacket, incoming: Incoming | null, refused: RefusedPublish | null, mustBeStored = false, done: () => void = () => {}): void {
     const { received, journal } = this.#parts
     if (refused !== null) {
-      if (incoming === null) connection.acks.answer(packet, refused)
-      else received.refuse(incoming, refused)
+      if (incoming !== null) received.refuse(incoming, refused)
+      else if (packet.qos > 0) connection.acks.answer(packet, refused)
+      done()
       return
     }
     let waits = mustBeStored
-    if (incoming !== null && connection.session?.isStored) {
+    if (incoming?.outlives && received.isKnown(incoming)) {
       // PUBREC takes the message over: after a crash its identifier must still be known. [MQTT-4.3.3-10]
       journal.receipt({ clientId: incoming.clientId, packetId: incoming.messageId }, true)
       waits = true
     }
     const accept = (): void => {
-      if (incoming === null) connection.acks.answer(packet, null)
-      else received.accept(incoming)
+      if (incoming !== null) received.accept(incoming)
+      else if (packet.qos > 0) connection.acks.answer(packet, null)
+      done()
     }
-    if (waits) journal.afterWrite(accept)
+    // Nobody waits for the end of QoS 0: a store that cannot be written must not keep it.
+    if (waits && packet.qos > 0) journal.afterWrite(accept, () => this.#unwritten(connection, incoming))
     else accept()
   }
 
+  /** The disk does not work: the sender is closed without acknowledgement and sends again. Returns whether the message is still to be answered. */
+  #unwritten (connection: Connection, incoming: Incoming | null): boolean {
+    connection.end(Reason.serverBusy, UNWRITTEN)
+    if (incoming === null) return false
+    // When it comes again it is this one, and is answered when this one is stored.
+    this.#parts.received.leave(incoming, connection)
+    return true
+  }
+
   #exactlyOnce (connection: Connection, packet: PublishPacket): void {
-    const { received } = this.#parts
+    const { received, journal } = this.#parts
     const incoming = received.arrive(connection, packet)
     if (incoming === null) {
       connection.dealtWith(packet)
+      // It may wait for the disk with the first one.
+      journal.afterWrite(() => {}, () => this.#unwritten(connection, null))
       return
     }
     const taker = mayPublish(packet.topic) ? this.#takerOf(packet.topic) : undefined
@@ -239,11 +256,22 @@ export class EmbeddedBus implements Bus {
     done?.()
   }
 
-  /** A requester that does not take its replies as fast as it asks is acknowledged more slowly, and asks more slowly. */
+  /**
+   * A requester that does not take its replies as fast as it asks is acknowledged more slowly, and asks more slowly. It
+   * is still read, or it could not acknowledge the replies.
+   */
   #holdAcks (connection: Connection): void {
-    const { session } = connection
-    if (session === null || connection.acks.isHeld || !session.isFilling) return
-    this.#parts.flow.hold({ sessions: [session], everybody: true }, null, () => connection.acks.hold())
+    const { session, acks } = connection
+    if (session === null || acks.isHeld || !session.isFilling) return
+    const goOn = acks.hold()
+    const timer = setTimeout(() => {
+      cancel()
+      goOn()
+    }, HOLD_ACKS_MS)
+    const cancel = session.whenRelieved(() => {
+      clearTimeout(timer)
+      goOn()
+    })
   }
 
   /** In their order; the clients are read on only when their messages have gone to the subscribers. */

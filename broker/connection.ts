@@ -135,6 +135,7 @@ export class Connection implements AckLimits {
       onDrain: () => this.#drained(),
       onOverflow: () => this.end(Reason.quotaExceeded, 'too many messages that may not be dropped wait for this client; it must read and acknowledge faster')
     })
+    this.parts.traffic.answered()
     this.parts.traffic.wrote(connack.length)
     this.#conn.write(connack)
     session.attach(this.#outlet)
@@ -189,7 +190,12 @@ export class Connection implements AckLimits {
     this.#outlet?.flush()
     this.#ended = true
     this.#stopTimers()
-    endGracefully(this.#conn, this.#lastWords(reason, words), detached => this.client.close(detached))
+    const lastWords = this.#lastWords(reason, words)
+    if (lastWords !== null) {
+      this.parts.traffic.answered()
+      this.parts.traffic.wrote(lastWords.length)
+    }
+    endGracefully(this.#conn, lastWords, detached => this.client.close(detached))
   }
 
   /** The client has said DISCONNECT: nothing more is said to it but what was on its way. */
@@ -311,6 +317,7 @@ export class Connection implements AckLimits {
       const waitMs = this.#rate.take(performance.now())
       if (waitMs > 0) {
         this.parts.traffic.limitedPublishes++
+        this.parts.report.metrics.overLimit.inc({ limit: 'publishes' })
         setTimeout(this.hold(), waitMs)
       }
     } else if (packet.cmd === 'disconnect') {

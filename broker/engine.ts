@@ -140,7 +140,7 @@ export async function createEngine ({ config, clock, log, metrics, store }: Engi
     sessions.stop()
     wills.stop()
     bus.close()
-    await journal.settled()
+    await journal.close()
   }
   return { aedes, bus, sessions, router, retained, traffic, counts, flow, report, accept, connections, publishOldWills, close }
 }

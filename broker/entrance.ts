@@ -8,7 +8,7 @@ import { TOPIC_ALIAS_MAXIMUM } from './guard.js'
 import type { ConnectPacket } from './packets.js'
 import { Reason } from './reason-codes.js'
 import type { Sessions } from './sessions.js'
-import { wildcardIn } from './topic-filters.js'
+import { isTooLong, wildcardIn } from './topic-filters.js'
 import type { Wills } from './wills.js'
 
 /** What counts for a client that does not say otherwise. (Section 3.1.2.11.3) */
@@ -77,8 +77,8 @@ function keepAliveOf ({ protocolVersion, keepalive }: ConnectPacket, { keepAlive
 
 function connackProperties ({ client, expirySeconds }: Connection, packet: ConnectPacket, keepAliveSeconds: number, limits: Config['limits']): NonNullable<IConnackPacket['properties']> {
   const { id } = client
-  // A client id with wildcards would make a base that nothing can be published under.
-  const hasResponseBase = packet.properties?.requestResponseInformation === true && id !== null && !wildcardIn(id)
+  // A client id with wildcards, or a very long one, would make a base that nothing can be published under.
+  const hasResponseBase = packet.properties?.requestResponseInformation === true && id !== null && !wildcardIn(id) && !isTooLong(`replies/${id}`, limits)
   return {
     ...(packet.clientId === '' && id !== null && { assignedClientIdentifier: id }),
     ...(keepAliveSeconds !== packet.keepalive && { serverKeepAlive: keepAliveSeconds }),

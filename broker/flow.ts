@@ -7,15 +7,18 @@ import type { Session } from './session.js'
 /** Longest time that one message makes its publisher wait, in milliseconds. */
 const LONGEST_HOLD_MS = 100
 /** A subscriber that has taken nothing for so long is not waited for. */
-const WITHOUT_PROGRESS_MS = 50
+const WITHOUT_PROGRESS_MS = 100
 /** How long one subscriber may delay what others would have got at once: so much, and so much of the time. */
 const MOST_CREDIT_MS = 250
 const CREDIT_PER_MS = 0.05
+/** And so much for each message that it takes: whoever takes 500 in a second makes others wait as long as it needs. */
+const CREDIT_PER_MESSAGE_MS = 2
 
 /** How long a subscriber may still make others wait. */
 interface Credit {
   leftMs: number
   countedAtMs: number
+  countedSent: number
 }
 
 export class Flow {
@@ -52,9 +55,11 @@ export class Flow {
       const laterMs = performance.now()
       for (const session of waitedFor) if (laterMs - session.progressAtMs > WITHOUT_PROGRESS_MS) waitedFor.delete(session)
       if (waitedFor.size === 0 || laterMs - nowMs >= LONGEST_HOLD_MS) finish()
-      else timer = setTimeout(look, WITHOUT_PROGRESS_MS)
+      else timer = setTimeout(lookSoon, WITHOUT_PROGRESS_MS)
     }
-    let timer = setTimeout(look, WITHOUT_PROGRESS_MS)
+    // When the process was busy for so long, acknowledgements wait to be read: they come first, then the judgement.
+    const lookSoon = (): void => { setImmediate(() => { if (!over) look() }) }
+    let timer = setTimeout(lookSoon, WITHOUT_PROGRESS_MS)
     for (const session of waitedFor) {
       cancels.push(session.whenRelieved(() => {
         waitedFor.delete(session)
@@ -70,9 +75,11 @@ export class Flow {
 
   #creditOf (session: Session, nowMs: number): Credit {
     let credit = this.#credits.get(session)
-    if (credit === undefined) this.#credits.set(session, credit = { leftMs: MOST_CREDIT_MS, countedAtMs: nowMs })
-    credit.leftMs = Math.min(MOST_CREDIT_MS, credit.leftMs + (nowMs - credit.countedAtMs) * CREDIT_PER_MS)
+    if (credit === undefined) this.#credits.set(session, credit = { leftMs: MOST_CREDIT_MS, countedAtMs: nowMs, countedSent: session.own.sent })
+    const earnedMs = (nowMs - credit.countedAtMs) * CREDIT_PER_MS + (session.own.sent - credit.countedSent) * CREDIT_PER_MESSAGE_MS
+    credit.leftMs = Math.min(MOST_CREDIT_MS, credit.leftMs + earnedMs)
     credit.countedAtMs = nowMs
+    credit.countedSent = session.own.sent
     return credit
   }
 }

@@ -46,7 +46,8 @@ export class Guard {
       case 'subscribe': {
         for (const { topic, nl } of packet.subscriptions) {
           checkFilter(topic)
-          checkShare(topic, this.#version === 5 && nl === true)
+          // Older versions know nothing of it, and get a code for the filter.
+          if (this.#version === 5) checkShare(topic, nl === true)
         }
         return null
       }

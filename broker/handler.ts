@@ -57,12 +57,10 @@ export class Handler {
     const { received, journal } = this.#parts
     const known = received.release(session.id, packetId)
     const complete = (): void => connection.ack(AckType.pubcomp, packetId, known ? Reason.success : Reason.packetIdentifierNotFound)
-    if (known && session.isStored) {
-      journal.receipt({ clientId: session.id, packetId }, false)
-      journal.afterWrite(complete)
-    } else {
-      complete()
-    }
+    if (known && session.isStored) journal.receipt({ clientId: session.id, packetId }, false)
+    // Also when it is not known: it may be on its way to the disk, since PUBREL came on the connection before.
+    if (session.isStored) journal.afterWrite(complete)
+    else complete()
   }
 }
 

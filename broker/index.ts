@@ -2,17 +2,27 @@
 // out before anybody is let in.
 import type { Bus } from '../shared/bus.js'
 import type { Config } from '../shared/config.js'
+import { meterBroker } from '../shared/metrics.js'
+import { BROKER_REQUESTS } from '../shared/schemas.js'
+import { topics } from '../shared/topics.js'
+import { Clients } from './clients.js'
 import { createEngine, type EngineParts } from './engine.js'
 import { Listeners } from './listeners.js'
+import { numbersOf } from './numbers.js'
 import { Reason } from './reason-codes.js'
+import { Sys } from './sys.js'
 
 export interface BrokerParts extends EngineParts {
-  readonly config: Pick<Config, 'host' | 'port' | 'wsPort' | 'limits'> & Partial<Pick<Config, 'wsOrigins'>>
+  readonly config: Pick<Config, 'host' | 'port' | 'wsPort' | 'limits' | 'times'> & Partial<Pick<Config, 'wsOrigins'>>
+  /** The version of parkmq, for `$SYS/broker/version`. */
+  readonly version?: string
 }
 
 export interface EmbeddedBroker {
   /** Usable at once, also before `listen`. */
   readonly bus: Bus
+  /** The requests that it answers itself. */
+  readonly methods: readonly string[]
   /**
    * Publishes the wills of clients that were connected when the process before this one died, opens TCP and WebSocket
    * and tells the actual ports. Throws `OperatorError` (`port_in_use` and others).
@@ -29,19 +39,33 @@ export interface EmbeddedBroker {
 export async function createEmbeddedBroker (parts: BrokerParts): Promise<EmbeddedBroker> {
   const engine = await createEngine(parts)
   const { bus, report, connections } = engine
-  const listeners = new Listeners({ config: parts.config, report, accept: (stream, address, request) => engine.accept(stream, address, request) })
+  const { config, clock, log, metrics, version } = parts
+  const listeners = new Listeners({
+    config, report,
+    accept: (stream, address, request) => {
+      engine.traffic.sockets++
+      return engine.accept(stream, address, request)
+    }
+  })
+  const numbers = (): ReturnType<typeof numbersOf> => numbersOf(engine)
+  meterBroker(metrics, numbers)
+  const sys = new Sys({ everyMs: config.times.sysMs, numbers, metrics, clock, log, version, publish: (topic, text) => bus.publish(topic, text, { qos: 0, retain: true }) })
+  // Before the services: where filters overlap, the first one takes.
+  await bus.consume(topics.request('clients'), new Clients({ bus, metrics, clock, log, sessions: () => engine.sessions.all, connections: () => connections.values() }))
 
   const listen = async (): Promise<{ port: number, wsPort: number }> => {
     engine.publishOldWills()
+    await sys.start()
     return await listeners.open()
   }
   const close = async (): Promise<void> => {
     listeners.stop()
+    await sys.stop()
     await bus.stop()
     for (const connection of connections.values()) connection.end(Reason.serverShuttingDown, 'the broker is shutting down')
     await listeners.closed()
     await engine.close()
   }
   let closing: Promise<void> | null = null
-  return { bus, listen, close: () => closing ??= close() }
+  return { bus, methods: Object.keys(BROKER_REQUESTS), listen, close: () => closing ??= close() }
 }

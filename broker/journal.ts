@@ -1,14 +1,22 @@
 // What the broker must remember over a crash, on its way to the store: notes what has changed, and writes it in
 // batches. A batch is what was noted while the last one was written; what came and went meanwhile is never written.
-// Nothing that depends on it may be acknowledged before `afterWrite` calls back.
+// Nothing that depends on it may be acknowledged before `afterWrite` calls back; who has waited too long is told so.
 import type { BrokerChanges, BrokerStore, StoredEntry, StoredMessage, StoredReceipt, StoredSession, StoredSubscription, StoredWill } from '../shared/broker-store.js'
-import type { Clock } from '../shared/clock.js'
+import type { Clock, Timer } from '../shared/clock.js'
 import type { Log } from '../shared/log.js'
 import type { Message } from './message.js'
 import type { Entry } from './out-queue.js'
 import type { Session } from './session.js'
 
 const RETRY_EVERY_MS = 100
+/** Longest time that an acknowledgement waits for the disk, and that the end of the broker does. */
+const HOLD_MS = 5_000
+
+interface Waiting {
+  done: (() => void) | null
+  late: (() => boolean) | null
+  readonly sinceMs: number
+}
 
 export interface JournalParts {
   /** Null keeps nothing: everything ends with the process. */
@@ -27,12 +35,16 @@ class Noted {
   readonly retained = new Map<string, Message | null>()
   readonly wills = new Map<string, StoredWill | null>()
   readonly receipts = new Map<string, Map<number, boolean>>()
-  readonly waiting: (() => void)[] = []
+  waiting: Waiting[] = []
 }
 
 export class Journal {
   readonly #parts: JournalParts
   #noted = new Noted()
+  /** The batch that is being written. */
+  #writing: Noted | null = null
+  #watch: Timer | null = null
+  #closed = false
   #changes = 0
   #running = false
   #lastMessage = 0
@@ -86,6 +98,16 @@ export class Journal {
     if (this.#note()) this.#noted.entries.set(entry, session)
   }
 
+  /** No entry needs a message that was loaded. */
+  messageGone (number: number): void {
+    if (this.#note()) this.#noted.messagesGone.add(number)
+  }
+
+  /** Whether nothing of this entry is on its way to the disk. */
+  isOnDisk (entry: Entry): boolean {
+    return !this.#noted.entries.has(entry) && !this.#writing?.entries.has(entry)
+  }
+
   retained (topic: string, message: Message | null): void {
     if (this.#note()) this.#noted.retained.set(topic, message)
   }
@@ -98,20 +120,55 @@ export class Journal {
     if (this.#note()) inner(this.#noted.receipts, clientId).set(packetId, isThere)
   }
 
-  /** Calls back, in the order of the calls, when everything noted so far is on disk. */
-  afterWrite (done: () => void): void {
-    if (this.#parts.store === null) {
+  /**
+   * Calls back, in the order of the calls, when everything noted so far is on disk. `late` is called first when that
+   * takes longer than 5 s, and tells whether `done` is still wanted.
+   */
+  afterWrite (done: () => void, late: (() => boolean) | null = null): void {
+    const { store, clock } = this.#parts
+    if (store === null) {
       done()
       return
     }
-    this.#noted.waiting.push(done)
+    this.#noted.waiting.push({ done, late, sinceMs: late === null ? 0 : clock.nowMs() })
+    if (late !== null) this.#watch ??= clock.after(HOLD_MS, () => this.#tellLate())
     this.#start()
+  }
+
+  /** Resolves when everything noted so far is on disk, or after 5 s: beside a disk that does not work the process must end as well. */
+  async close (): Promise<void> {
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<'late'>(resolve => { timer = setTimeout(() => resolve('late'), HOLD_MS) })
+    const how = await Promise.race([this.settled(), late])
+    clearTimeout(timer)
+    this.#closed = true
+    this.#watch?.cancel()
+    if (how === 'late') this.#parts.log.error('sessions could not be stored before the end: what was not acknowledged is lost')
   }
 
   /** Resolves when everything noted so far is on disk. */
   async settled (): Promise<void> {
     await new Promise<void>(resolve => this.afterWrite(resolve))
     if (this.#running) await new Promise<void>(resolve => this.#idle.push(resolve))
+  }
+
+  /** Tells those who have waited too long, and forgets those who then wait no more. */
+  #tellLate (): void {
+    const { clock } = this.#parts
+    const untilMs = clock.nowMs() - HOLD_MS
+    const batches = this.#writing === null ? [this.#noted] : [this.#writing, this.#noted]
+    for (const one of batches.flatMap(({ waiting }) => waiting)) {
+      if (one.late === null || one.sinceMs > untilMs) continue
+      const { late } = one
+      one.late = null
+      if (!late()) one.done = null
+    }
+    let oldestMs = Infinity
+    for (const batch of batches) {
+      batch.waiting = batch.waiting.filter(({ done }) => done !== null)
+      for (const { late, sinceMs } of batch.waiting) if (late !== null) oldestMs = Math.min(oldestMs, sinceMs)
+    }
+    this.#watch = oldestMs === Infinity ? null : clock.after(oldestMs - untilMs, () => this.#tellLate())
   }
 
   #note (): boolean {
@@ -135,8 +192,10 @@ export class Journal {
       count = this.#changes
       const noted = this.#noted
       this.#noted = new Noted()
+      this.#writing = noted
       await this.#write(store, this.#changesOf(noted))
-      for (const done of noted.waiting) done()
+      this.#writing = null
+      for (const { done } of noted.waiting) done?.()
       await new Promise(resolve => setImmediate(resolve))
     }
     this.#running = false
@@ -153,6 +212,7 @@ export class Journal {
         if (failing) log.info('sessions can be stored again')
         return
       } catch (err) {
+        if (this.#closed) return
         if (!failing) log.error({ err }, 'sessions cannot be stored; what depends on it stays unacknowledged until they can')
         await new Promise<void>(resolve => clock.after(RETRY_EVERY_MS, resolve))
       }

@@ -1,15 +1,17 @@
-// The doors: MQTT over TCP and over WebSocket, on one address, with one limit for both. Nagle's algorithm is off on
-// every socket: with it a request takes 40 ms. Nothing is said here about MQTT itself.
+// The doors: MQTT over TCP and over WebSocket, with TLS on both or on none, on one address, with one limit for both.
+// Nagle's algorithm is off on every socket: with it a request takes 40 ms. Nothing is said here about MQTT itself.
 import { createServer as createHttpServer, type IncomingMessage } from 'node:http'
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { createWebSocketStream, WebSocketServer, type WebSocket } from 'ws'
+import { systemClock, type Clock } from '../shared/clock.js'
 import type { Config } from '../shared/config.js'
 import { messageOf, OperatorError } from '../shared/errors.js'
 import type { Connection } from './connection.js'
 import { Reason } from './reason-codes.js'
 import { shortened } from './refusals.js'
 import type { Report } from './report.js'
+import { Tls, type OnSecure } from './tls.js'
 
 /** Longest wait for connections to end by themselves when the broker closes, in milliseconds. */
 const CLOSE_WITHIN_MS = 1_500
@@ -22,10 +24,11 @@ const SUBPROTOCOLS = ['mqtt', 'mqttv3.1']
 const LOOPBACK_NAMES = new Set(['localhost', '127.0.0.1', '[::1]'])
 
 export interface ListenerParts {
-  readonly config: Pick<Config, 'host' | 'port' | 'wsPort' | 'limits'> & Partial<Pick<Config, 'wsOrigins'>>
+  readonly config: Pick<Config, 'host' | 'port' | 'wsPort' | 'limits'> & Partial<Pick<Config, 'wsOrigins' | 'tls'>>
   readonly report: Report
-  /** Takes a new connection over. */
-  readonly accept: (stream: Duplex, address: string, request?: IncomingMessage) => Connection
+  readonly clock?: Clock
+  /** Takes a new connection over. `certificateName` is the common name of the client's certificate, if that is verified. */
+  readonly accept: (stream: Duplex, address: string, request?: IncomingMessage, certificateName?: string) => Connection
 }
 
 export class Listeners {
@@ -36,18 +39,17 @@ export class Listeners {
   /** Every open socket of both doors. */
   readonly #sockets = new Set<Socket>()
   readonly #byAddress = new Map<string, number>()
+  readonly #certificateNames = new WeakMap<Duplex, string>()
+  #tls: Tls | null = null
+  #tlsStopped: Promise<void> | undefined
 
   constructor (parts: ListenerParts) {
     this.#parts = parts
     const { limits } = parts.config
     this.#tcp = createServer({ noDelay: true })
-    this.#tcp.on('connection', socket => {
-      if (this.#admit(socket)) parts.accept(socket, addressOf(socket))
-    })
     this.#http = createHttpServer({ noDelay: true, headersTimeout: limits.connectTimeoutMs, requestTimeout: limits.connectTimeoutMs }, (_, response) => {
       response.writeHead(426, { 'content-type': 'text/plain', connection: 'close' }).end('This is MQTT over WebSocket: connect with a MQTT client, subprotocol mqtt.\n')
     })
-    this.#http.on('connection', socket => { this.#admit(socket) })
     this.#http.on('upgrade', (request, socket, head) => this.#upgrade(request, socket, head))
     this.#ws = new WebSocketServer({
       noServer: true,
@@ -59,14 +61,27 @@ export class Listeners {
     })
   }
 
-  /** Opens both doors; throws `OperatorError` that names the port and the fix. */
+  /**
+   * Opens both doors. Throws `OperatorError` that names the port and the fix, or the file of a certificate that cannot be
+   * used (`bad_certificate`).
+   */
   async open (): Promise<{ port: number, wsPort: number }> {
-    const { host, port, wsPort } = this.#parts.config
-    const opened = await listen(this.#tcp, host, port, '--port')
+    const { config: { host, port, wsPort, tls, limits }, report, clock = systemClock } = this.#parts
+    if (tls !== undefined) this.#tls = await Tls.open({ settings: tls, clock, report, handshakeMs: limits.connectTimeoutMs })
+    this.#openTo(this.#tcp, (socket, name) => { this.#parts.accept(socket, addressOf(socket), undefined, name) })
+    const [speakHttp] = this.#http.listeners('connection') as [(this: Server, socket: Socket) => void]
+    // Node would speak HTTP with sockets that are not admitted, and not secure yet.
+    this.#http.removeAllListeners('connection')
+    this.#openTo(this.#http, (socket, name) => {
+      if (name !== undefined) this.#certificateNames.set(socket, name)
+      speakHttp.call(this.#http, socket)
+    })
     try {
+      const opened = await listen(this.#tcp, host, port, '--port')
       return { port: opened, wsPort: await listen(this.#http, host, wsPort, '--ws-port') }
     } catch (error) {
       this.#tcp.close()
+      await this.#tls?.stop()
       throw error
     }
   }
@@ -76,6 +91,7 @@ export class Listeners {
     if (this.#tcp.listening) this.#tcp.close()
     if (this.#http.listening) this.#http.close()
     this.#http.closeAllConnections()
+    this.#tlsStopped = this.#tls?.stop()
   }
 
   /** Resolves when every socket is closed; those that do not close in time are destroyed. */
@@ -88,6 +104,13 @@ export class Listeners {
       if (socket.destroyed) resolve()
     })))
     clearTimeout(timer)
+    await this.#tlsStopped
+  }
+
+  /** Every limit counts before the handshake: that is what costs. */
+  #openTo (server: Server, take: (socket: Socket, certificateName?: string) => void): void {
+    const enter: (socket: Socket) => void = this.#tls?.door(take satisfies OnSecure) ?? take
+    server.on('connection', (socket: Socket) => { if (this.#admit(socket)) enter(socket) })
   }
 
   #admit (socket: Socket): boolean {
@@ -144,7 +167,7 @@ export class Listeners {
     if (wsOrigins.includes(origin)) return true
     if (!URL.canParse(origin)) return false
     const { hostname } = new URL(origin)
-    return hostname === host || LOOPBACK_NAMES.has(hostname)
+    return hostname === host || hostname === `[${host}]` || LOOPBACK_NAMES.has(hostname)
   }
 
   #speak (webSocket: WebSocket, request: IncomingMessage): void {
@@ -156,7 +179,7 @@ export class Listeners {
         webSocket.send(Buffer.concat(chunks.map(({ chunk }) => chunk as Buffer)), done)
       }
     })
-    const connection = this.#parts.accept(stream, addressOf(request.socket), request)
+    const connection = this.#parts.accept(stream, addressOf(request.socket), request, this.#certificateNames.get(request.socket))
     webSocket.on('message', (_, binary) => {
       // [MQTT-6.0.0-1]
       if (!binary) connection.refuse(Reason.malformedPacket, 'MQTT came in a WebSocket text frame')

@@ -11,6 +11,9 @@ const COPY_UP_TO_BYTES = 4_096
 /** What a message costs in memory besides its topic and payload, roughly. */
 const OVERHEAD_BYTES = 200
 
+/** What one user property costs besides its name and value, roughly. */
+const USER_PROPERTY_BYTES = 100
+
 /** What stands in an encoded PUBLISH instead of or besides its topic. [MQTT-3.3.2-8] */
 export const Alias = {
   none: 0,
@@ -61,6 +64,7 @@ export class Message {
   /** Number that every connection may use for this topic; 0 without one. */
   alias = 0
   #frames: (Frame | undefined)[] = []
+  readonly #propertyBytes: number
   /** Its number in the store, and how many stored entries need it; 0 when it is not stored. */
   stored = 0
   storedFor = 0
@@ -74,12 +78,13 @@ export class Message {
     this.expiresAtMs = expiresAtMs
     this.from = from
     this.policy = policy
+    this.#propertyBytes = properties === undefined ? 0 : sizeOf(properties)
   }
 
   get payload (): Buffer { return this.#payload }
 
   /** What it costs to keep, roughly, in bytes. */
-  get size (): number { return this.#payload.length + this.topic.length + OVERHEAD_BYTES }
+  get size (): number { return this.#payload.length + this.topic.length + this.#propertyBytes + OVERHEAD_BYTES }
 
   /**
    * To be called before it is kept longer than this turn: takes its bytes out of the read that they came in, or a
@@ -116,13 +121,23 @@ export class Message {
   }
 }
 
+/** What properties cost to keep, roughly, in bytes: as much as a payload of their length. */
+function sizeOf ({ contentType = '', responseTopic = '', correlationData, userProperties }: Properties): number {
+  let size = contentType.length + responseTopic.length + (correlationData?.length ?? 0)
+  for (const [name, value] of userProperties ?? []) size += name.length + value.length + USER_PROPERTY_BYTES
+  return size
+}
+
 /** Throws `PacketError` when what is stored is not what was written. */
 export function messageFromStored ({ topic, payload, qos, retain, properties, expiresAtMs, from }: StoredMessage): Message {
   const bytes = Buffer.concat([varint(properties.length), properties])
+  const read = readProperties(new ByteReader(bytes, 0, bytes.length), 'publish')
   return new Message({
     topic, qos, retain, from,
     payload: Buffer.from(payload),
-    properties: readProperties(new ByteReader(bytes, 0, bytes.length), 'publish'),
+    properties: read,
+    // A reply of a service is one wherever it goes.
+    ...(from === null && read?.correlationData !== undefined && { policy: 'never' }),
     expiresAtMs: expiresAtMs ?? Infinity
   })
 }

@@ -67,6 +67,8 @@ export class OutQueue {
   #bytes = 0
   /** By topic: the entry that a newer message may replace. */
   readonly #present = new Map<string, Entry>()
+  /** Replaced by a newer message of another QoS or RETAIN: history, wherever they stand. */
+  readonly #replaced = new Set<Entry>()
 
   constructor (limits: QueueLimits) {
     this.#limits = limits
@@ -74,6 +76,8 @@ export class OutQueue {
 
   /** Entries that wait. */
   get length (): number { return this.#length }
+  /** What they cost to keep, roughly. */
+  get bytes (): number { return this.#bytes }
 
   /** Whether it is more than half full. */
   get isFilling (): boolean {
@@ -83,8 +87,13 @@ export class OutQueue {
   get #history (): number { return this.#length - this.#present.size }
 
   get #isOver (): boolean {
-    const { messages, bytes, total } = this.#limits
-    return this.#history > messages || this.#bytes > bytes || total.bytes > total.limit
+    return this.#history > this.#limits.messages || this.#isOverInBytes
+  }
+
+  get #isOverInBytes (): boolean {
+    const { bytes, total } = this.#limits
+    // No queue has more than what is left for all others: those that take most make room, and there is always room left.
+    return this.#bytes > Math.min(bytes, total.limit - total.bytes)
   }
 
   /** The next to be sent. */
@@ -106,6 +115,18 @@ export class OutQueue {
     return entry
   }
 
+  /** Takes the oldest out that is no picture of the present. */
+  shiftHistory (): Entry | undefined {
+    for (let at = this.#head; at < this.#entries.length; at++) {
+      const entry = this.#entries[at]
+      if (entry === undefined || entry.gone || this.#present.get(entry.message.topic) === entry) continue
+      entry.gone = true
+      this.#forget(entry)
+      return entry
+    }
+    return undefined
+  }
+
   put (entry: Entry): Put {
     const { message } = entry
     if (message.policy === 'conflate') {
@@ -114,8 +135,10 @@ export class OutQueue {
       if (waiting !== undefined && waiting.qos === entry.qos && waiting.retain === entry.retain) {
         this.#count(message.size - waiting.message.size)
         waiting.message = message
-        return { ...IN, conflated: waiting }
+        // The newer one may be the larger one.
+        return { ...(this.#isOver ? this.#makeRoom() : IN), conflated: waiting }
       }
+      if (waiting !== undefined) this.#replaced.add(waiting)
       this.#present.set(message.topic, entry)
     }
     this.#entries.push(entry)
@@ -146,6 +169,7 @@ export class OutQueue {
     this.#entries = []
     this.#head = this.#historyFrom = this.#length = 0
     this.#present.clear()
+    this.#replaced.clear()
     return all
   }
 
@@ -157,6 +181,10 @@ export class OutQueue {
       this.#forget(entry)
       dropped.push(entry)
     }
+    for (const entry of this.#replaced) {
+      if (!this.#isOver) break
+      drop(entry)
+    }
     let at = Math.max(this.#historyFrom, this.#head)
     for (; at < this.#entries.length && this.#isOver; at++) {
       const entry = this.#entries[at]
@@ -164,16 +192,26 @@ export class OutQueue {
       if (this.#present.get(entry.message.topic) !== entry) drop(entry)
     }
     this.#historyFrom = at
+    // They do not count as messages, so that only bytes are gained by it.
     for (const entry of this.#present.values()) {
-      if (!this.#isOver) break
+      if (!this.#isOverInBytes) break
       drop(entry)
     }
+    this.#compact()
     return { dropped, conflated: null, overflow: this.#isOver }
+  }
+
+  /** Dropped entries keep their places until they are passed, which those of a client that is away never are. */
+  #compact (): void {
+    if (this.#entries.length < 2 * this.#length + COMPACT_AT) return
+    this.#entries = this.#entries.slice(this.#head).filter(entry => !entry.gone)
+    this.#head = this.#historyFrom = 0
   }
 
   #forget (entry: Entry): void {
     this.#length--
     this.#count(-entry.message.size)
+    this.#replaced.delete(entry)
     if (this.#present.get(entry.message.topic) === entry) this.#present.delete(entry.message.topic)
   }
 

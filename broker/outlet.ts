@@ -3,7 +3,7 @@
 // dropped, and not in a buffer.
 import type { Duplex } from 'node:stream'
 import { Alias, writeFrame, type Frame, type Message } from './message.js'
-import type { Sink } from './session.js'
+import type { Sink } from './sink.js'
 import type { Traffic } from './traffic.js'
 
 /** Bytes that are collected before they are written within a turn. */
@@ -64,6 +64,10 @@ export class Outlet implements Sink {
     return Alias.set
   }
 
+  forgetAlias ({ alias }: Message): void {
+    this.#aliases[alias] = undefined
+  }
+
   push ({ payload }: Message, frame: Frame, messageId: number, dup: boolean, expirySeconds: number): void {
     this.#parts.traffic.published(payload.length)
     const at = this.#reserve(frame.bytes.length)
@@ -86,6 +90,7 @@ export class Outlet implements Sink {
 
   /** A packet of a first byte and a packet identifier alone. */
   plain (first: number, messageId: number): void {
+    this.#parts.traffic.answered()
     const at = this.#reserve(4)
     this.#buffer[at] = first
     this.#buffer[at + 1] = 2
@@ -95,6 +100,7 @@ export class Outlet implements Sink {
 
   /** Any other packet. */
   packet (bytes: Buffer): void {
+    this.#parts.traffic.answered()
     // The place first: making room may take another buffer.
     const at = this.#reserve(bytes.length)
     bytes.copy(this.#buffer, at)

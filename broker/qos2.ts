@@ -13,6 +13,8 @@ export interface Incoming {
   /** Whose PUBREC is due: more than one when the client came back meanwhile and sent it again. */
   readonly waiting: { connection: Connection, packet: PublishPacket }[]
   received: boolean
+  /** Its session is stored. */
+  readonly outlives: boolean
 }
 
 export class Qos2Receiver {
@@ -29,7 +31,7 @@ export class Qos2Receiver {
     const before = session.get(messageId)
     if (before === undefined) {
       connection.acks.expect(packet)
-      const incoming: Incoming = { clientId, messageId, waiting: [{ connection, packet }], received: false }
+      const incoming: Incoming = { clientId, messageId, waiting: [{ connection, packet }], received: false, outlives: connection.session?.isStored ?? false }
       session.set(messageId, incoming)
       return incoming
     }
@@ -41,6 +43,11 @@ export class Qos2Receiver {
       before.waiting.push({ connection, packet })
     }
     return null
+  }
+
+  /** Whether its session still has it. */
+  isKnown (incoming: Incoming): boolean {
+    return this.#sessions.get(incoming.clientId)?.get(incoming.messageId) === incoming
   }
 
   /** The message is handled: PUBREC is noted on the connections that this returns. */
@@ -60,6 +67,12 @@ export class Qos2Receiver {
     this.#drop(incoming)
   }
 
+  /** The connection does not wait for PUBREC any more. */
+  leave ({ waiting }: Incoming, connection: Connection): void {
+    const at = waiting.findIndex(one => one.connection === connection)
+    if (at >= 0) waiting.splice(at, 1)
+  }
+
   /** PUBREL: the identifier may be used for another message. Returns false when it was not known. */
   release (clientId: string, messageId: number): boolean {
     const incoming = this.#sessions.get(clientId)?.get(messageId)
@@ -70,7 +83,7 @@ export class Qos2Receiver {
 
   /** From the store: a message that was accepted before the process ended. */
   restore (clientId: string, messageId: number): void {
-    this.#of(clientId).set(messageId, { clientId, messageId, waiting: [], received: true })
+    this.#of(clientId).set(messageId, { clientId, messageId, waiting: [], received: true, outlives: true })
   }
 
   /** The session has ended. */
@@ -87,7 +100,7 @@ export class Qos2Receiver {
   /** Only if it is still the one that stands there: a new session may have begun meanwhile. */
   #drop (incoming: Incoming): void {
     const session = this.#sessions.get(incoming.clientId)
-    if (session?.get(incoming.messageId) !== incoming) return
+    if (session === undefined || !this.isKnown(incoming)) return
     session.delete(incoming.messageId)
     if (session.size === 0) this.#sessions.delete(incoming.clientId)
   }

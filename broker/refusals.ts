@@ -23,6 +23,9 @@ const SHORT = 200
 /** [MQTT-1.5.4-1] [MQTT-1.5.4-2] A message quotes what a client sent. */
 const NOT_IN_A_STRING = /[\p{Cc}\p{Cs}\p{Noncharacter_Code_Point}]/gu
 
+/** Why a connection is closed (0x89) that has waited too long for the disk. */
+export const UNWRITTEN = 'unavailable: sessions cannot be stored now; send what is not acknowledged again'
+
 export function refusalOf ({ code, message }: Refusal): RefusedPublish {
   return { reason: REASONS[code] ?? Reason.implementationSpecific, words: `${code}: ${shortened(message).replace(NOT_IN_A_STRING, '?')}` }
 }

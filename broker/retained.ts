@@ -23,6 +23,10 @@ export class Retained {
   get count (): number { return this.#messages.size }
   get bytes (): number { return this.#bytes }
 
+  has (topic: string): boolean {
+    return this.#messages.get(topic) !== undefined
+  }
+
   /**
    * Keeps the message in the place of the one before; an empty one only takes that away. [MQTT-3.3.1-6]
    * Returns false when a client's message has no room: then nothing has changed.
@@ -45,10 +49,10 @@ export class Retained {
     return true
   }
 
-  /** Those whose topics match, as they are when they are asked for; without those that have expired meanwhile. */
-  * matching (filter: string, nowMs: () => number): Generator<Message, void, undefined> {
+  /** Those whose topics match, as they are when they are asked for, without those that have expired; null for a pause. */
+  * matching (filter: string, nowMs: () => number): Generator<Message | null, void, undefined> {
     for (const message of this.#messages.matchFilter(filter)) {
-      if (message.expiresAtMs > nowMs()) yield message
+      if (message === null || message.expiresAtMs > nowMs()) yield message
     }
   }
 

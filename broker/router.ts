@@ -88,15 +88,21 @@ export class Router {
   readonly #groups = new TopicTree<Map<string, Group>>()
   #known = new Map<string, Match>()
   #count = 0
+  #sharedCount = 0
 
   /** How many there are. */
   get count (): number { return this.#count }
+  /** How many of them are shared. */
+  get sharedCount (): number { return this.#sharedCount }
 
   /** Adds or replaces a subscription. */
   subscribe (session: Session, { filter, group }: ParsedFilter, options: SubscriptionOptions): void {
     const shared = group === null ? null : this.#groupOf(filter, group)
     const members = shared === null ? this.#subscribersOf(filter) : shared.members
-    if (!members.has(session)) this.#count++
+    if (!members.has(session)) {
+      this.#count++
+      if (shared !== null) this.#sharedCount++
+    }
     members.set(session, options)
     shared?.changed()
     this.#known.clear()
@@ -108,6 +114,7 @@ export class Router {
     const members = group === null ? this.#subscribers.get(filter) : shared?.members
     if (!members?.delete(session)) return
     this.#count--
+    if (shared !== undefined) this.#sharedCount--
     shared?.changed()
     this.#known.clear()
     if (members.size > 0) return

@@ -3,28 +3,12 @@
 // more than the window allows, and never holds up anybody else.
 import type { FlowCounts } from './flow-counts.js'
 import type { Journal } from './journal.js'
-import { Alias, frameSize, remainingSeconds, type Frame, type Message } from './message.js'
+import { remainingSeconds, type Message } from './message.js'
 import { Entry, OutQueue, type QueueLimits } from './out-queue.js'
 import type { Qos } from './packets.js'
 import type { Group, SubscriptionOptions } from './router.js'
+import { frameFor, type Sink } from './sink.js'
 import type { ParsedFilter } from './topic-filters.js'
-
-/** Where a session's packets go while its client is connected. */
-export interface Sink {
-  readonly v5: boolean
-  /** Whether more may be pushed now; `Session.pump` is to be called when that becomes true again. */
-  readonly writable: boolean
-  /** Largest packet that the client takes, in bytes. */
-  readonly maxPacketBytes: number
-  /** Most QoS 1 and 2 messages that the client takes unacknowledged. */
-  readonly receiveMaximum: number
-  /** How the topic of a message may be written to this client. */
-  aliasOf (message: Message): Alias
-  push (message: Message, frame: Frame, messageId: number, dup: boolean, expirySeconds: number): void
-  pubrel (messageId: number): void
-  /** The client lets pile up what may not be dropped. */
-  overflow (): void
-}
 
 export interface SessionParts {
   readonly id: string
@@ -38,8 +22,8 @@ export interface SessionParts {
   readonly onSlow: (session: Session, isSlow: boolean) => void
 }
 
-/** Retained messages for a new subscription: asked for one by one, as the client takes them. */
-export type RetainedSource = Iterator<Entry, void, undefined>
+/** Retained messages for a new subscription: asked for one by one, as the client takes them; null asks for a pause. */
+export type RetainedSource = Iterator<Entry | null, void, undefined>
 
 const MAX_MESSAGE_ID = 65_535
 /** A client that has taken nothing for so long, while newer messages replaced those that wait for it, is slow. */
@@ -51,6 +35,8 @@ export class Session {
   readonly subscriptions = new Map<string, { readonly parsed: ParsedFilter, readonly options: SubscriptionOptions }>()
   /** How long it lives without a connection, in seconds; 0 ends it with the connection. */
   expirySeconds = 0
+  /** The store knows of it, whatever its expiry is now: its end must be stored as well. */
+  isInStore = false
   /** Over: nothing of it is stored or sent any more. */
   ended = false
   readonly #parts: SessionParts
@@ -60,8 +46,11 @@ export class Session {
   #inflight = new Map<number, Entry>()
   /** Of an earlier connection, to be sent again first. */
   #again: Entry[] = []
-  #retained: RetainedSource[] = []
+  /** By the filter of their subscription: one that subscribes again begins again. */
+  readonly #retained = new Map<string, RetainedSource>()
   #retainedTurn = false
+  /** Retained messages are looked for in the next turn again. */
+  #retainedPaused = false
   #sink: Sink | null = null
   #lastId = 0
   #lastPlace = 0
@@ -72,6 +61,8 @@ export class Session {
   /** When the client last took something, in milliseconds of the monotonic clock. */
   progressAtMs = performance.now()
   readonly own = { sent: 0, dropped: 0, conflated: 0 }
+  /** When its connection began, in milliseconds since 1970; of the last one while there is none. */
+  connectedAtMs = 0
 
   constructor (parts: SessionParts) {
     this.id = parts.id
@@ -83,8 +74,12 @@ export class Session {
   get connected (): boolean { return this.#sink !== null }
   get isStored (): boolean { return this.expirySeconds > 0 && !this.ended }
   get queued (): number { return this.#queue.length + this.#queue0.length }
+  /** What waits, in bytes, roughly. */
+  get queuedBytes (): number { return this.#queue.bytes + this.#queue0.bytes }
   get inflight (): number { return this.#inflight.size }
   get window (): number { return Math.min(this.#parts.limits.inflight, this.#sink?.receiveMaximum ?? MAX_MESSAGE_ID) }
+  /** Whether its client, which is there, loses messages now or takes none. */
+  get isSlowNow (): boolean { return this.isSlow && this.#sink !== null }
   /** Whether it is time to slow those down who fill it. */
   get isFilling (): boolean { return this.#queue.isFilling || this.#queue0.isFilling }
 
@@ -93,6 +88,7 @@ export class Session {
     this.#again = [...this.#inflight.values(), ...this.#again]
     this.#inflight = new Map()
     this.#sink = sink
+    this.connectedAtMs = this.#parts.nowMs()
     this.#progressed()
   }
 
@@ -110,7 +106,7 @@ export class Session {
     const left = [...this.#inflight.values(), ...this.#again, ...this.#queue.clear()]
     this.#inflight = new Map()
     this.detach()
-    this.#retained = []
+    this.#retained.clear()
     this.ended = true
     for (const entry of left) entry.gone = true
     return left
@@ -158,9 +154,14 @@ export class Session {
   }
 
   /** Retained messages of a new subscription; they are never dropped, only paced. */
-  offerRetained (source: RetainedSource): void {
-    this.#retained.push(source)
+  offerRetained (filter: string, source: RetainedSource): void {
+    this.#retained.set(filter, source)
     this.pump()
+  }
+
+  /** The subscription is over: what it would have brought is not due any more. */
+  cancelRetained (filter: string): void {
+    this.#retained.delete(filter)
   }
 
   /** Sends what window and socket allow. */
@@ -239,12 +240,28 @@ export class Session {
   }
 
   #pumpRetained (sink: Sink): boolean {
-    const source = this.#retained[0]
-    if (source === undefined) return false
-    const next = source.next()
-    if (next.done) this.#retained.shift()
-    else this.#send(sink, next.value)
-    return true
+    if (this.#retainedPaused) return false
+    for (const [filter, source] of this.#retained) {
+      const next = source.next()
+      if (next.done) {
+        this.#retained.delete(filter)
+        continue
+      }
+      if (next.value !== null) {
+        this.#send(sink, next.value)
+        return true
+      }
+      break
+    }
+    if (this.#retained.size > 0) {
+      // Long searches are not done at the cost of everybody else.
+      this.#retainedPaused = true
+      setImmediate(() => {
+        this.#retainedPaused = false
+        this.pump()
+      })
+    }
+    return false
   }
 
   #put (queue: OutQueue, entry: Entry): void {
@@ -276,7 +293,7 @@ export class Session {
       this.#sink.overflow()
       return
     }
-    const oldest = queue.shift()
+    const oldest = queue.shiftHistory()
     if (oldest === undefined) return
     this.own.dropped++
     this.#parts.counts.dropped[oldest.message.policy]++
@@ -284,8 +301,8 @@ export class Session {
   }
 
   #send (sink: Sink, entry: Entry): void {
-    const { message, qos, retain, ids } = entry
-    const { counts, journal, nowMs } = this.#parts
+    const { message, qos } = entry
+    const { counts, nowMs } = this.#parts
     const expirySeconds = message.expiresAtMs === Infinity ? 0 : remainingSeconds(message, nowMs())
     if (expirySeconds < 0) {
       counts.expired++
@@ -294,9 +311,8 @@ export class Session {
     }
     const waits = qos === 2 && this.isStored
     // One that waits must not be the one that tells what an alias means.
-    const alias = ids === null && !waits && this.#unwritten === 0 ? sink.aliasOf(message) : Alias.none
-    const frame = ids !== null && sink.v5 ? message.frameWithIds(qos, retain, ids) : message.frame(sink.v5, qos, retain, alias)
-    if (frameSize(frame) > sink.maxPacketBytes) {
+    const frame = frameFor(sink, entry, !waits && this.#unwritten === 0)
+    if (frame === null) {
       // As if it had been sent: the client said that it does not want it. [MQTT-3.1.2-24] [MQTT-3.1.2-25]
       counts.tooLarge++
       this.#gone(entry)
@@ -310,35 +326,47 @@ export class Session {
     const messageId = entry.messageId = this.#nextId()
     this.#inflight.set(messageId, entry)
     this.#note(entry)
-    if (!waits && this.#unwritten === 0) {
-      sink.push(message, frame, messageId, false, expirySeconds)
-      return
-    }
-    // The client will know this identifier as this message: after a crash it must be the same. What comes behind one
-    // that waits, waits as well.
-    this.#unwritten++
-    journal.afterWrite(() => {
-      this.#unwritten--
-      if (this.#sink === sink && this.#inflight.get(messageId) === entry) sink.push(message, frame, messageId, false, expirySeconds)
-    })
+    // The usual case without a closure.
+    if (!waits && this.#unwritten === 0) sink.push(message, frame, messageId, false, expirySeconds)
+    else this.#now(waits, sink, entry, () => sink.push(message, frame, messageId, false, expirySeconds))
   }
 
   #sendAgain (sink: Sink, entry: Entry): void {
-    const { message, qos, retain, ids, messageId } = entry
+    const { message, qos, messageId, released } = entry
     this.#inflight.set(messageId, entry)
-    if (entry.released) {
-      sink.pubrel(messageId)
+    // What is noted of it may still be on its way to the disk: the connection that it was noted on is gone.
+    const waits = qos === 2 && this.isStored && !this.#parts.journal.isOnDisk(entry)
+    if (released) {
+      this.#now(waits, sink, entry, () => sink.pubrel(messageId))
       return
     }
-    const alias = ids === null ? sink.aliasOf(message) : Alias.none
-    const frame = ids !== null && sink.v5 ? message.frameWithIds(qos, retain, ids) : message.frame(sink.v5, qos, retain, alias)
-    const seconds = remainingSeconds(message, this.#parts.nowMs())
-    if (frameSize(frame) > sink.maxPacketBytes) {
+    const frame = frameFor(sink, entry, !waits && this.#unwritten === 0)
+    if (frame === null) {
       this.#inflight.delete(messageId)
       this.#gone(entry)
       return
     }
-    sink.push(message, frame, messageId, true, Math.max(0, seconds))
+    const expirySeconds = Math.max(0, remainingSeconds(message, this.#parts.nowMs()))
+    this.#now(waits, sink, entry, () => {
+      // PUBREC may have come meanwhile: then PUBREL follows.
+      if (!entry.released) sink.push(message, frame, messageId, true, expirySeconds)
+    })
+  }
+
+  /**
+   * Sends something of an entry: the client will know its identifier as this message, after a crash it must be the same.
+   * So what `waits`, waits for the disk, and what comes behind one that waits, waits as well.
+   */
+  #now (waits: boolean, sink: Sink, entry: Entry, send: () => void): void {
+    if (!waits && this.#unwritten === 0) {
+      send()
+      return
+    }
+    this.#unwritten++
+    this.#parts.journal.afterWrite(() => {
+      this.#unwritten--
+      if (this.#sink === sink && this.#inflight.get(entry.messageId) === entry) send()
+    })
   }
 
   #nextId (): number {

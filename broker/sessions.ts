@@ -10,7 +10,7 @@ import type { Will } from './packets.js'
 import type { Qos2Receiver } from './qos2.js'
 import type { Router } from './router.js'
 import { Session, type SessionParts } from './session.js'
-import { parseFilter } from './topic-filters.js'
+import { matcherOf, parseFilter } from './topic-filters.js'
 import type { Wills } from './wills.js'
 
 export interface SessionsParts {
@@ -40,6 +40,10 @@ export class Sessions {
   readonly #sessions = new Map<string, Session>()
   /** Sessions without a connection, by client id, with the timer of their expiry. */
   readonly #pending = new Map<string, Timer>()
+  /** Sessions that ended because their client stayed away. */
+  expired = 0
+  /** Most sessions that had a connection at once. */
+  mostConnected = 0
 
   constructor (parts: SessionsParts) {
     this.#parts = parts
@@ -49,6 +53,7 @@ export class Sessions {
   get all (): ReadonlyMap<string, Session> { return this.#sessions }
   /** How many of them wait for their client. */
   get disconnected (): number { return this.#pending.size }
+  get connected (): number { return this.#sessions.size - this.#pending.size }
 
   /** Whether a CONNECT would resume a session. [MQTT-3.2.2-2] [MQTT-3.2.2-3] */
   goesOn (clientId: string, cleanStart: boolean): boolean {
@@ -64,16 +69,16 @@ export class Sessions {
     if (before !== undefined && !goesOn) this.#end(before)
     if (goesOn) this.#parts.wills.cancel(clientId)
     const session = goesOn ? before : this.#begin(clientId)
-    const wasStored = session.isStored
+    this.mostConnected = Math.max(this.mostConnected, this.connected)
     session.expirySeconds = expirySeconds
     // One that ends with this connection must not come back after a crash either.
-    if (session.isStored || wasStored) this.#parts.journal.session({ clientId, expirySeconds, disconnectedAtMs: null })
+    if (session.isStored || session.isInStore) this.#store(session, null)
     return session
   }
 
   /** The connection of a session is gone; `will` is the one that is due now, if any. */
   closed (session: Session, expirySeconds: number, will: Will | undefined): void {
-    const { clock, journal, wills, pendingLimit, onLimit } = this.#parts
+    const { clock, wills, pendingLimit, onLimit } = this.#parts
     const { id: clientId } = session
     session.detach()
     if (session.ended) return
@@ -85,7 +90,7 @@ export class Sessions {
       return
     }
     session.expirySeconds = expirySeconds
-    journal.session({ clientId, expirySeconds, disconnectedAtMs: clock.nowMs() })
+    this.#store(session, clock.nowMs())
     this.#expire(session, expirySeconds)
     this.#passOn(session, session.giveBack(group => group.hasOther(session)))
   }
@@ -102,7 +107,8 @@ export class Sessions {
       }
       const session = this.#begin(clientId)
       session.expirySeconds = expirySeconds
-      if (disconnectedAtMs === null) journal.session({ clientId, expirySeconds, disconnectedAtMs: clock.nowMs() })
+      session.isInStore = true
+      if (disconnectedAtMs === null) this.#store(session, clock.nowMs())
       this.#expire(session, leftSeconds)
     }
     for (const { clientId, filter, qos, noLocal, retainAsPublished, identifier } of subscriptions) {
@@ -118,18 +124,22 @@ export class Sessions {
       message.stored = number
       return [number, message]
     }))
-    journal.beginAfter(Math.max(0, ...messages.keys()))
+    let last = 0
+    for (const number of messages.keys()) last = Math.max(last, number)
+    journal.beginAfter(last)
     for (const { clientId, place, message: number, qos, retain, identifiers, group: name, packetId, released } of entries) {
       const session = this.#sessions.get(clientId)
       const message = byNumber.get(number)
       if (session === undefined || message === undefined) continue
-      const shared = name === null ? undefined : [...session.subscriptions.values()].find(({ parsed }) => parsed.group === name)
+      const shared = name === null ? undefined : [...session.subscriptions.values()].find(({ parsed }) => parsed.group === name && matcherOf(parsed.filter)(message.topic))
       const group = shared === undefined ? null : router.group(shared.parsed) ?? null
       const entry = new Entry(message, qos, retain, identifiers.length > 0 ? identifiers : null, group)
       Object.assign(entry, { place, messageId: packetId, released, written: message })
       message.storedFor++
       session.restore(entry)
     }
+    // Those of the sessions that have ended meanwhile.
+    for (const [number, { storedFor }] of byNumber) if (storedFor === 0) journal.messageGone(number)
     for (const { clientId, packetId } of receipts) if (this.#sessions.has(clientId)) received.restore(clientId, packetId)
   }
 
@@ -146,23 +156,28 @@ export class Sessions {
     return session
   }
 
+  #store (session: Session, disconnectedAtMs: number | null): void {
+    session.isInStore = true
+    this.#parts.journal.session({ clientId: session.id, expirySeconds: session.expirySeconds, disconnectedAtMs })
+  }
+
   #expire (session: Session, afterSeconds: number): void {
     this.#pending.set(session.id, this.#parts.clock.after(afterSeconds * 1_000, () => {
       this.#pending.delete(session.id)
+      this.expired++
       this.#end(session)
     }))
   }
 
   #end (session: Session): void {
     const { router, journal, received, wills } = this.#parts
-    const wasStored = session.isStored
     for (const { parsed } of session.subscriptions.values()) router.unsubscribe(session, parsed)
     session.subscriptions.clear()
     const shared = session.giveBack(() => true)
     const left = session.end()
     if (this.#sessions.get(session.id) === session) this.#sessions.delete(session.id)
     received.forget(session.id)
-    if (wasStored || left.some(entry => entry.written !== null)) journal.sessionGone(session.id, left)
+    if (session.isInStore) journal.sessionGone(session.id, left)
     this.#passOn(session, shared)
     wills.sessionEnded(session.id)
   }

@@ -1,6 +1,7 @@
 // SUBSCRIBE and UNSUBSCRIBE (MQTT 5.0 sections 3.8 to 3.11): what is granted, what is stored before it is acknowledged,
 // and which retained messages a new subscription gets.
 import { codesBytes } from './acks.js'
+import { UNWRITTEN } from './refusals.js'
 import type { Clock } from '../shared/clock.js'
 import type { Connection } from './connection.js'
 import type { Journal } from './journal.js'
@@ -28,6 +29,12 @@ interface Due {
   readonly options: SubscriptionOptions
 }
 
+/** The disk does not work: the client is closed without an answer. */
+function unwritten (connection: Connection): boolean {
+  connection.end(Reason.serverBusy, UNWRITTEN)
+  return false
+}
+
 export class Subscribe {
   readonly #parts: SubscribeParts
 
@@ -43,19 +50,19 @@ export class Subscribe {
     const answer = (): void => {
       if (connection.session !== session) return
       connection.write(codesBytes('suback', packet.messageId, codes, connection.version ?? 4))
-      for (const { parsed, options } of due) session.offerRetained(this.#retainedFor(session, parsed, options))
+      for (const { parsed, options } of due) session.offerRetained(parsed.filter, this.#retainedFor(session, parsed, options))
     }
     if (journal.changes === before) answer()
-    else journal.afterWrite(answer)
+    else journal.afterWrite(answer, () => unwritten(connection))
   }
 
   unsubscribe (connection: Connection, session: Session, { messageId, unsubscriptions }: UnsubscribePacket): void {
     const { router, journal } = this.#parts
-    const before = journal.changes
     const codes = unsubscriptions.map(filter => {
       const subscription = session.subscriptions.get(filter)
       if (subscription === undefined) return Reason.noSubscriptionExisted
       session.subscriptions.delete(filter)
+      session.cancelRetained(subscription.parsed.filter)
       router.unsubscribe(session, subscription.parsed)
       if (session.isStored) journal.subscriptionGone(session.id, filter)
       return Reason.success
@@ -63,8 +70,9 @@ export class Subscribe {
     const answer = (): void => {
       if (connection.session === session) connection.write(codesBytes('unsuback', messageId, codes, connection.version ?? 4))
     }
-    if (journal.changes === before) answer()
-    else journal.afterWrite(answer)
+    // Also when nothing was there: that may be on its way to the disk, since UNSUBSCRIBE came on the connection before.
+    if (session.isStored) journal.afterWrite(answer, () => unwritten(connection))
+    else answer()
   }
 
   #grant (connection: Connection, session: Session, { topic, qos, nl = false, rap = false, rh = 0 }: Subscription, id: number, due: Due[]): number {
@@ -89,9 +97,13 @@ export class Subscribe {
   }
 
   /** One by one, as the client takes them: a filter may match more than any queue holds. */
-  * #retainedFor (session: Session, { filter }: ParsedFilter, { qos, id, noLocal }: SubscriptionOptions): Generator<Entry, void, undefined> {
+  * #retainedFor (session: Session, { filter }: ParsedFilter, { qos, id, noLocal }: SubscriptionOptions): Generator<Entry | null, void, undefined> {
     const { retained, clock } = this.#parts
     for (const message of retained.matching(filter, () => clock.nowMs())) {
+      if (message === null) {
+        yield null
+        continue
+      }
       if (noLocal && message.from === session.id) continue
       yield new Entry(message, Math.min(message.qos, qos) as Qos, true, id > 0 ? [id] : null, null)
     }

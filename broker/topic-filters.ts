@@ -73,7 +73,7 @@ export interface ParsedFilter {
 
 /** Splits a shared subscription; null when it is not written as one must be. [MQTT-4.8.2-1] [MQTT-4.8.2-2] */
 export function parseFilter (text: string): ParsedFilter | null {
-  if (!text.startsWith('$share/') && text !== '$share') return { filter: text, group: null }
+  if (!text.startsWith('$share/')) return { filter: text, group: null }
   const match = SHARED.exec(text)
   const [, group = '', filter = ''] = match ?? []
   return match === null || /[+#]/.test(group) ? null : { filter, group }

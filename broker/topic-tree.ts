@@ -79,30 +79,52 @@ export class TopicTree<V> {
     return everythingBelow(this.#root)
   }
 
-  /** Where the tree holds topics: the value of each that matches `filter`, one after the other as they are asked for. */
-  * matchFilter (filter: string): Generator<V, void, undefined> {
-    yield* walkFilter(this.#root, filter.split('/'), 0)
+  /**
+   * Where the tree holds topics: the value of each that matches `filter`, one after the other as they are asked for, and
+   * null now and then, so that a search that finds nothing comes up for air as well.
+   */
+  * matchFilter (filter: string): Generator<V | null, void, undefined> {
+    yield* walkFilter(this.#root, filter.split('/'))
   }
 }
 
-function* walkFilter<V> (node: Node<V>, levels: readonly string[], at: number): Generator<V, void, undefined> {
-  const level = levels[at]
-  if (level === undefined) {
-    if (node.value !== undefined) yield node.value
-    return
-  }
-  if (level === '#') {
+/** Nodes that are looked at between two pauses. */
+const NODES_AT_ONCE = 256
+
+/** A node that is still to be looked at, or whose children are. */
+interface Open<V> {
+  readonly node: Node<V>
+  /** The level of the filter that its children must match. */
+  readonly at: number
+  /** A `#` has been passed: everything below matches. */
+  readonly isBelow: boolean
+  readonly children: Iterator<[string, Node<V>], void> | null
+}
+
+function* walkFilter<V> (root: Node<V>, levels: readonly string[]): Generator<V | null, void, undefined> {
+  let seen = 0
+  const open: Open<V>[] = [{ node: root, at: 0, isBelow: false, children: null }]
+  for (let next = open.pop(); next !== undefined; next = open.pop()) {
+    if (++seen % NODES_AT_ONCE === 0) yield null
+    const { node, at, isBelow, children } = next
+    const level = levels[at]
+    const isRoot = at === 0 && !isBelow
     // `a/#` matches `a` as well.
-    if (at > 0 && node.value !== undefined) yield node.value
-    for (const [name, child] of node.children) if (at > 0 || !name.startsWith('$')) yield* everythingBelow(child)
-    return
+    if (children === null && !isRoot && (level === undefined || level === '#') && node.value !== undefined) yield node.value
+    if (level === undefined) continue
+    if (level !== '#' && level !== '+') {
+      const child = node.children.get(level)
+      if (child) open.push({ node: child, at: at + 1, isBelow: false, children: null })
+      continue
+    }
+    const rest = children ?? node.children.entries()
+    const { value: child } = rest.next()
+    if (child === undefined) continue
+    open.push({ node, at, isBelow, children: rest })
+    // Wildcards at the start do not reach $SYS and the like. [MQTT-4.7.2-1]
+    if (isRoot && child[0].startsWith('$')) continue
+    open.push({ node: child[1], at: level === '#' ? at : at + 1, isBelow: level === '#', children: null })
   }
-  if (level !== '+') {
-    const child = node.children.get(level)
-    if (child) yield* walkFilter(child, levels, at + 1)
-    return
-  }
-  for (const [name, child] of node.children) if (at > 0 || !name.startsWith('$')) yield* walkFilter(child, levels, at + 1)
 }
 
 function* everythingBelow<V> (node: Node<V>): Generator<V, void, undefined> {

@@ -10,6 +10,10 @@ export class Traffic {
   publishSent = 0
   publishBytesReceived = 0
   publishBytesSent = 0
+  /** Connections that were let in at the door, whether a CONNECT came or not. */
+  sockets = 0
+  /** CONNECT packets. */
+  connects = 0
   /** Times that a client had to wait because it published faster than it may. */
   limitedPublishes = 0
 
@@ -23,9 +27,17 @@ export class Traffic {
 
   received (packet: InboundPacket): void {
     this.messagesReceived++
-    if (packet.cmd !== 'publish') return
-    this.publishReceived++
-    this.publishBytesReceived += packet.payload.length
+    if (packet.cmd === 'publish') {
+      this.publishReceived++
+      this.publishBytesReceived += packet.payload.length
+    } else if (packet.cmd === 'connect') {
+      this.connects++
+    }
+  }
+
+  /** Any other packet than PUBLISH goes to a client. */
+  answered (): void {
+    this.messagesSent++
   }
 
   /** A PUBLISH goes to a client. */

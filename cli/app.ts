@@ -10,6 +10,7 @@ import type { Config } from '../shared/config.js'
 import type { Log } from '../shared/log.js'
 import { createMetrics, type Metrics } from '../shared/metrics.js'
 import { connectMqttBus, type MqttBus } from '../shared/mqtt-bus.js'
+import { readClientTls } from '../shared/mqtt-tls.js'
 import { topics } from '../shared/topics.js'
 import { openBrokerStore } from '../storage/broker-store.js'
 import { openLedger } from '../storage/open.js'
@@ -52,7 +53,7 @@ export async function startApp ({ config, log, clock = systemClock, metrics = cr
     const shared = { ledger, clock, log, metrics, config }
     const occupancy = await startOccupancy({ ...shared, bus: await broker.busOf('occupancy') })
     stops.push(() => occupancy.stop())
-    const reservation = await startReservation({ ...shared, version, bus: await broker.busOf('reservation') })
+    const reservation = await startReservation({ ...shared, version, bus: await broker.busOf('reservation'), otherMethods: broker.methods })
     stops.push(() => reservation.stop())
     const http = config.httpPort === undefined ? null : await startHttp({ port: config.httpPort, host: config.host, ledger, metrics, log })
     if (http) stops.push(http.stop)
@@ -65,6 +66,8 @@ export async function startApp ({ config, log, clock = systemClock, metrics = cr
 }
 
 interface Broker {
+  /** Requests that it answers itself. */
+  readonly methods: readonly string[]
   busOf (service: string): Promise<Bus>
   /** Lets clients in; null where the broker is not ours. */
   listen (): Promise<{ port: number, wsPort: number } | null>
@@ -76,8 +79,9 @@ async function openBroker (config: Config, clock: Clock, log: Log, metrics: Metr
   if (url === undefined) {
     const store = await openBrokerStore(config.data, { metrics })
     try {
-      const broker = await createEmbeddedBroker({ config, clock, log, metrics, store })
+      const broker = await createEmbeddedBroker({ config, clock, log, metrics, store, version })
       return {
+        methods: broker.methods,
         busOf: async () => broker.bus,
         listen: () => broker.listen(),
         close: async () => {
@@ -90,12 +94,14 @@ async function openBroker (config: Config, clock: Clock, log: Log, metrics: Metr
       throw error
     }
   }
+  const tls = await readClientTls(config.brokerTls ?? {})
   const opened: MqttBus[] = []
   return {
+    methods: [],
     // A connection of its own for each service, so that the broker tells of each when it dies.
     busOf: async service => {
       const will = { topic: topics.serviceStatus(service, node), payload: 'offline', qos: 1, retain: true } as const
-      const bus = await connectMqttBus({ url, clientId: `parkmq-${node}-${service}`, clock, log, metrics, will })
+      const bus = await connectMqttBus({ url, tls, clientId: `parkmq-${node}-${service}`, clock, log, metrics, will })
       opened.push(bus)
       return bus.bus
     },

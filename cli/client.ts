@@ -1,12 +1,23 @@
-// What every client command shares: the broker's URL, a connection with requests, and errors with their exit codes.
+// What every client command shares: the broker's URL, who one is there and whom one trusts, a connection with requests,
+// and errors with their exit codes. A password never comes from a flag, where `ps` shows it.
 import { Command, Option } from 'commander'
-import { defaultUrl } from '../shared/config.js'
+import type { MqttClient } from 'mqtt'
+import { text } from 'node:stream/consumers'
+import { clientEnvironment, defaultUrl } from '../shared/config.js'
 import type { Reply } from '../shared/schemas.js'
-import { connectMqtt, endMqtt } from '../shared/mqtt-client.js'
+import { connectMqtt, endMqtt, type ConnectOptions } from '../shared/mqtt-client.js'
+import { readClientTls, TLS_PROTOCOLS, type ClientTlsFiles } from '../shared/mqtt-tls.js'
 import { createRequester } from '../shared/requester.js'
 import { EXIT } from './exit.js'
+import { ask } from './prompt.js'
 
-export interface ClientOptions {
+/** Who one is, and whom one trusts. */
+export interface LoginOptions extends ClientTlsFiles {
+  user?: string
+  passwordStdin?: boolean
+}
+
+export interface ClientOptions extends LoginOptions {
   url: string
   json?: boolean
   timeout: string
@@ -14,20 +25,64 @@ export interface ClientOptions {
 
 /** A command that speaks to a running parkmq, with the options that all of those have. */
 export function clientCommand (name: string, description: string): Command {
-  return new Command(name)
+  return withLogin(new Command(name)
     .description(description)
-    .addOption(new Option('--url <url>', 'the broker (PARKMQ_URL)').default(defaultUrl()))
+    .addOption(new Option('--url <url>', 'the broker, mqtt://, mqtts://, ws:// or wss:// (PARKMQ_URL)').default(defaultUrl())))
     .option('--timeout <seconds>', 'how long to wait for a reply', '5')
     .option('--json', 'print the reply as JSON, for programs')
 }
 
+/** Adds the options of `loginOf`. */
+export function withLogin (command: Command): Command {
+  return command
+    .option('--user <name>', 'log in as this user (PARKMQ_USER); the password is PARKMQ_PASSWORD, or asked for')
+    .option('--password-stdin', 'read the password from a pipe or file')
+    .option('--ca <file>', 'trust this authority besides the usual ones, for mqtts:// and wss:// (PARKMQ_CA)')
+    .option('--cert <file>', 'show this certificate to the broker (PARKMQ_CERT)')
+    .option('--key <file>', 'the private key of --cert (PARKMQ_KEY)')
+}
+
+/**
+ * Reads the files and the password. A user in the URL is taken as well, with its password if one is there. Throws
+ * `UsageError`, and `OperatorError` (`bad_certificate`) that names the file.
+ */
+export async function loginOf (url: string, options: LoginOptions): Promise<Pick<ConnectOptions, 'tls' | 'username' | 'password'>> {
+  const given = clientEnvironment()
+  const parsed = URL.canParse(url) ? new URL(url) : null
+  const isSecure = parsed !== null && TLS_PROTOCOLS.has(parsed.protocol)
+  for (const flag of ['ca', 'cert', 'key'] as const) {
+    if (options[flag] !== undefined && !isSecure) throw new UsageError(`--${flag} is for connections with TLS: write mqtts:// or wss:// in --url, or leave it out`)
+  }
+  const tls = isSecure ? await readClientTls({ ca: options.ca ?? given.ca, cert: options.cert ?? given.cert, key: options.key ?? given.key }) : undefined
+  if (options.user !== undefined && parsed !== null && parsed.username !== '') throw new UsageError('the URL and --user both name a user; leave one of them out')
+  const username = parsed !== null && parsed.username !== '' ? decodeURIComponent(parsed.username) : options.user ?? given.user
+  const login = { ...tls !== undefined && { tls }, ...username !== undefined && { username } }
+  if (username === undefined) {
+    if (options.passwordStdin) throw new UsageError('--password-stdin is the password of a user; name the user with --user')
+    return login
+  }
+  if (parsed !== null && parsed.password !== '') return login
+  if (options.passwordStdin) return { ...login, password: (await text(process.stdin)).replace(/\r?\n$/, '') }
+  if (given.password !== undefined) return { ...login, password: given.password }
+  // The certificate says who it is.
+  if (tls?.cert !== undefined) return login
+  if (!process.stdin.isTTY) throw new UsageError(`there is no password for ${username} and no terminal to ask for it: set PARKMQ_PASSWORD, or pipe it in with --password-stdin`)
+  return { ...login, password: Buffer.from(await ask(process.stdin, process.stderr, `password for ${username}: `)).toString() }
+}
+
+/** Connects as the options say. Throws as `loginOf` and `connectMqtt` do. */
+export async function connectClient (options: ClientOptions, connecting: ConnectOptions = {}): Promise<MqttClient> {
+  return await connectMqtt(options.url, { ...connecting, ...await loginOf(options.url, options) })
+}
+
 export type Call = (method: string, body: object) => Promise<Reply>
 
-/** Connects, runs `work`, and disconnects whatever happens. */
-export async function withService<T> ({ url, timeout }: ClientOptions, work: (call: Call) => Promise<T>): Promise<T> {
+/** Connects, runs `work`, and disconnects whatever happens. `connecting` is for work that lasts, such as watching. */
+export async function withService<T> (options: ClientOptions, work: (call: Call) => Promise<T>, connecting: Pick<ConnectOptions, 'reconnect'> = {}): Promise<T> {
+  const { timeout } = options
   const timeoutMs = Number(timeout) * 1_000
   if (!(timeoutMs > 0 && timeoutMs <= 600_000)) throw new UsageError(`--timeout ${timeout} is not a number of seconds from 0 to 600`)
-  const client = await connectMqtt(url)
+  const client = await connectClient(options, connecting)
   try {
     const requester = await createRequester(client, { timeoutMs })
     try {

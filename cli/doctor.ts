@@ -1,15 +1,22 @@
 // `parkmq doctor`: the settings as they will be used and where each comes from, and checks of what usually goes wrong.
 import { access, constants, stat, statfs } from 'node:fs/promises'
-import { createServer } from 'node:net'
+import { createServer, isIP } from 'node:net'
 import { dirname, resolve } from 'node:path'
+import { rootCertificates } from 'node:tls'
 import { Command } from 'commander'
+import { readCertificates } from '../broker/tls.js'
 import { loadConfig, urlOf, type Config } from '../shared/config.js'
 import { messageOf } from '../shared/errors.js'
-import { connectMqtt, endMqtt, shownUrl } from '../shared/mqtt-client.js'
+import { connectMqtt, endMqtt, shownUrl, type ConnectOptions } from '../shared/mqtt-client.js'
 import { createRequester } from '../shared/requester.js'
 import { isFolderInUse } from '../storage/sqlite.js'
+import { loginOf, withLogin, type LoginOptions } from './client.js'
 import { EXIT } from './exit.js'
 import { table } from './table.js'
+
+const DAY_MS = 24 * 3_600_000
+/** How long before its end a certificate is warned of, in days. */
+const WARN_DAYS = 14
 
 interface Check {
   readonly name: string
@@ -19,15 +26,15 @@ interface Check {
 }
 
 export function doctorCommand (): Command {
-  return new Command('doctor')
-    .description('print the settings with their sources, and check what usually goes wrong')
+  return withLogin(new Command('doctor')
+    .description('print the settings with their sources, and check what usually goes wrong'))
     .option('--config <file>', 'settings in YAML or JSON (PARKMQ_CONFIG)')
     .option('--data <folder>', 'folder of the ledger')
     .option('--port <port>', 'MQTT over TCP')
     .option('--json', 'print as JSON, for programs')
-    .action(async ({ config: file, json, ...flags }: { config?: string, data?: string, port?: string, json?: boolean }) => {
-      const { config, sources } = loadConfig({ file, flags })
-      const checks = await runChecks(config)
+    .action(async ({ config: file, json, data, port, ...login }: LoginOptions & { config?: string, data?: string, port?: string, json?: boolean }) => {
+      const { config, sources } = loadConfig({ file, flags: { data, port } })
+      const checks = await runChecks(config, login)
       if (json) process.stdout.write(`${JSON.stringify({ config: { ...config, ...(config.broker !== undefined && { broker: shownUrl(config.broker) }) }, sources, checks })}\n`)
       else {
         const settings = Object.entries(sources).map(([key, source]) => [key, shown(config[key as keyof Config]), source])
@@ -48,12 +55,12 @@ function shown (value: unknown): string {
   return JSON.stringify(value)
 }
 
-async function runChecks (config: Config): Promise<Check[]> {
-  const running = await checkService(config)
+async function runChecks (config: Config, login: LoginOptions): Promise<Check[]> {
+  const running = await checkService(config, login)
   const needed = config.broker !== undefined
   const ports = running.ok || needed ? [] : [await checkPort('MQTT port', config.host, config.port), await checkPort('WebSocket port', config.host, config.wsPort)]
   if (config.httpPort !== undefined && !running.ok) ports.push(await checkPort('HTTP port', config.host, config.httpPort))
-  return [checkNode(), await checkFolder(config.data), ...ports, running.ok || needed ? running : { ...running, ok: null }]
+  return [checkNode(), await checkFolder(config.data), ...config.tls && !needed ? [await checkCertificate(config.tls)] : [], ...ports, running.ok || needed ? running : { ...running, ok: null }]
 }
 
 function checkNode (): Check {
@@ -93,12 +100,33 @@ async function checkPort (name: string, host: string, port: number): Promise<Che
   }
 }
 
-async function checkService (config: Config): Promise<Check> {
-  const url = config.broker ?? urlOf('mqtt', config.host, config.port)
+/** What the certificate of the listeners is for and how long it lasts. */
+async function checkCertificate (tls: NonNullable<Config['tls']>): Promise<Check> {
+  const name = 'certificate'
+  try {
+    const { names, endsAtMs } = await readCertificates(tls, Date.now())
+    const days = Math.floor((endsAtMs - Date.now()) / DAY_MS)
+    const said = `${tls.cert} is for ${names.length > 0 ? names.join(', ') : 'no name at all, which clients refuse'} and ends in ${days} days, on ${new Date(endsAtMs).toISOString().slice(0, 10)}`
+    return { name, ok: days >= WARN_DAYS && names.length > 0, said: days >= WARN_DAYS ? said : `${said}: renew it; a running parkmq takes the new files by itself` }
+  } catch (error) {
+    return { name, ok: false, said: messageOf(error) }
+  }
+}
+
+/** How to reach this machine's own broker: its certificate is known here, and it need not be for the address that it listens on. */
+async function ownTls (tls: NonNullable<Config['tls']>, { tls: given }: ConnectOptions): Promise<ConnectOptions['tls']> {
+  const { cert, names: [servername] } = await readCertificates(tls, Date.now())
+  return { ...given, ca: [...given?.ca ?? rootCertificates, cert.toString()], ...servername !== undefined && isIP(servername) === 0 && { servername } }
+}
+
+async function checkService (config: Config, options: LoginOptions): Promise<Check> {
+  const url = config.broker ?? urlOf(config.tls ? 'mqtts' : 'mqtt', config.host, config.port)
   const shownAs = shownUrl(url)
   const name = 'running service'
   try {
-    const client = await connectMqtt(url, { connectTimeoutMs: 2_000 })
+    const login = await loginOf(url, config.broker === undefined ? options : { ...config.brokerTls, ...options })
+    const tls = config.tls && config.broker === undefined ? await ownTls(config.tls, login) : login.tls
+    const client = await connectMqtt(url, { ...login, ...tls && { tls }, connectTimeoutMs: 2_000 })
     try {
       const requester = await createRequester(client, { timeoutMs: 2_000, retries: 0 })
       try {

@@ -1,12 +1,14 @@
 // The command line. Only here the process ends with a code: 0 done, 1 refused, 2 wrong usage, 3 unreachable.
 import { Command, CommanderError } from 'commander'
 import { messageOf } from '../shared/errors.js'
+import { clientsCommand } from './clients.js'
 import { doctorCommand } from './doctor.js'
 import { EXIT } from './exit.js'
 import { lotCommands } from './lots.js'
 import { reservationCommands } from './reservations.js'
 import { simulateCommand } from './simulate.js'
 import { startCommand } from './start.js'
+import { userCommand } from './user.js'
 import { version } from './version.js'
 import { watchCommand } from './watch.js'
 
@@ -16,7 +18,7 @@ const program = new Command('parkmq')
   .showHelpAfterError('(--help shows how)')
   .exitOverride()
 
-const commands = [startCommand(), ...lotCommands(), ...reservationCommands(), watchCommand(), simulateCommand(), doctorCommand()]
+const commands = [startCommand(), ...lotCommands(), ...reservationCommands(), watchCommand(), clientsCommand(), userCommand(), simulateCommand(), doctorCommand()]
 for (const command of commands) program.addCommand(inherit(command))
 
 /** A parse error of any command becomes an exception, so that it has our exit code. */
@@ -31,7 +33,7 @@ function failed (error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage
   const code = error instanceof Error ? (error as Error & { code?: unknown }).code : undefined
   process.stderr.write(`parkmq: ${messageOf(error)}\n`)
-  if (code === 'usage' || code === 'bad_config' || code === 'bad_url') return EXIT.usage
+  if (code === 'usage' || code === 'bad_config' || code === 'bad_url' || code === 'bad_certificate') return EXIT.usage
   return code === 'unreachable' || code === 'timeout' ? EXIT.unreachable : EXIT.refused
 }
 

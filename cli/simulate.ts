@@ -2,13 +2,13 @@
 import type { Command } from 'commander'
 import type { MqttClient } from 'mqtt'
 import { OperatorError } from '../shared/errors.js'
-import { connectMqtt, endMqtt } from '../shared/mqtt-client.js'
+import { endMqtt } from '../shared/mqtt-client.js'
 import { createRequester } from '../shared/requester.js'
 import { verifyLots, type Asking } from '../services/sensor-sim/lots.js'
 import { planBlindTraffic, planReplay, planTraffic, type Plan } from '../services/sensor-sim/plan.js'
 import { readRecording, type Recording } from '../services/sensor-sim/replay.js'
 import { startSimulation, type Report, type SimulationParts } from '../services/sensor-sim/service.js'
-import { clientCommand, UsageError } from './client.js'
+import { clientCommand, connectClient, UsageError } from './client.js'
 import { EXIT } from './exit.js'
 import { DEFAULTS, duration, readSettings, type SimulateOptions, type SimulateSettings } from './simulate-options.js'
 import { isVerified, showProgress, summaryJson, summaryText } from './simulate-output.js'
@@ -69,7 +69,7 @@ async function simulate (options: SimulateOptions): Promise<void> {
   if (timeoutMs === 0) throw new UsageError('--timeout 0 leaves no time for a reply; write at least 1')
   // A fault of the file is told before anybody is called.
   const recording = settings.source.type === 'replay' ? await recordingOf(settings.source) : null
-  const client = await connectMqtt(options.url, { reconnect: true })
+  const client = await connectClient(options, { reconnect: true })
   try {
     await withRequests(client, timeoutMs, async asking => {
       const plan = await makePlan(asking, settings, recording)

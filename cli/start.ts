@@ -1,5 +1,6 @@
 // `parkmq start`: broker and services in one process, until Ctrl-C.
 import { Command } from 'commander'
+import { checkExposure } from '../broker/exposure.js'
 import { loadConfig, urlOf } from '../shared/config.js'
 import { shownUrl } from '../shared/mqtt-client.js'
 import { createLog, type LogLevel } from '../shared/log.js'
@@ -13,7 +14,15 @@ interface StartOptions {
   httpPort?: string
   data?: string
   config?: string
+  users?: string
+  allowAnonymous?: boolean
+  tlsCert?: string
+  tlsKey?: string
+  tlsCa?: string
   broker?: string
+  brokerCa?: string
+  brokerCert?: string
+  brokerKey?: string
   node?: string
   logLevel?: LogLevel
 }
@@ -22,25 +31,40 @@ export function startCommand (): Command {
   return new Command('start')
     .description('run the broker and the services in this process')
     .option('--host <address>', 'address to listen on (PARKMQ_HOST; default 127.0.0.1)')
-    .option('--port <port>', 'MQTT over TCP (PARKMQ_PORT; default 1883; 0: any free one)')
-    .option('--ws-port <port>', 'MQTT over WebSocket (PARKMQ_WS_PORT; default 9001; 0: any free one)')
+    .option('--port <port>', 'MQTT over TCP (PARKMQ_PORT; default 1883, with TLS 8883; 0: any free one)')
+    .option('--ws-port <port>', 'MQTT over WebSocket (PARKMQ_WS_PORT; default 9001, with TLS 9443; 0: any free one)')
     .option('--http-port <port>', 'serve /health and /metrics here (PARKMQ_HTTP_PORT; default: off)')
     .option('--data <folder>', 'folder of the ledger (PARKMQ_DATA; default ./data)')
     .option('--config <file>', 'settings in YAML or JSON (PARKMQ_CONFIG)')
+    .option('--users <file>', 'who may log in, made with `parkmq user` (PARKMQ_USERS; default users.yaml in the data folder if that is there)')
+    .option('--allow-anonymous', 'let in whoever gives no user name: as a display where there are users, else with every right (PARKMQ_ALLOW_ANONYMOUS)')
+    .option('--tls-cert <file>', 'speak TLS with this certificate, on ports 8883 and 9443 unless others are given (PARKMQ_TLS_CERT)')
+    .option('--tls-key <file>', 'its private key (PARKMQ_TLS_KEY)')
+    .option('--tls-ca <file>', 'know clients by certificates that this authority signed (PARKMQ_TLS_CA)')
     .option('--broker <url>', 'use this MQTT 5 broker instead of the embedded one (PARKMQ_BROKER)')
+    .option('--broker-ca <file>', 'trust this authority for --broker mqtts:// (PARKMQ_CA)')
+    .option('--broker-cert <file>', 'show this certificate to --broker (PARKMQ_CERT)')
+    .option('--broker-key <file>', 'its private key (PARKMQ_KEY)')
     .option('--node <name>', 'name of this process in services/+/{node}/status (PARKMQ_NODE; default node-1)')
     .option('--log-level <level>', 'fatal, error, warn, info, debug, trace or silent (PARKMQ_LOG_LEVEL; default info)')
     .addHelpText('after', '\nWithout a config file there are four lots: LOT-A 100, LOT-B 150, LOT-C 80, LOT-D 200 places.\nFlags win over PARKMQ_* variables, those over the config file. `parkmq doctor` prints the result.')
     .action(async (options: StartOptions) => {
-      const { config: file, ...flags } = options
-      const { config } = loadConfig({ file, flags })
+      const { config: file, tlsCert, tlsKey, tlsCa, brokerCa, brokerCert, brokerKey, ...others } = options
+      const { config } = loadConfig({
+        file,
+        flags: { ...others, 'tls.cert': tlsCert, 'tls.key': tlsKey, 'tls.ca': tlsCa, 'brokerTls.ca': brokerCa, 'brokerTls.cert': brokerCert, 'brokerTls.key': brokerKey }
+      })
+      const tls = config.tls !== undefined
+      // Before anything is opened.
+      const exposed = checkExposure(config)
       const log = createLog(config.logLevel, process.stdout.isTTY)
+      if (exposed !== null) log.warn(exposed)
       const startedMs = performance.now()
       const app = await startApp({ config, log })
       const lots = (await app.ledger.allLots()).length
       log.info({
         version, lots, data: config.data, tookMs: Math.round(performance.now() - startedMs),
-        ...(app.port === null ? { broker: shownUrl(config.broker ?? '') } : { mqtt: urlOf('mqtt', config.host, app.port), ws: urlOf('ws', config.host, app.wsPort) }),
+        ...(app.port === null ? { broker: shownUrl(config.broker ?? '') } : { mqtt: urlOf(tls ? 'mqtts' : 'mqtt', config.host, app.port), ws: urlOf(tls ? 'wss' : 'ws', config.host, app.wsPort) }),
         ...(app.httpPort !== null && { http: urlOf('http', config.host, app.httpPort) })
       }, 'ready')
       await untilSignal(signal => {

@@ -4,8 +4,8 @@ import type { Command } from 'commander'
 import logUpdate from 'log-update'
 import { LotState } from '../shared/schemas.js'
 import { lotOfTopic } from '../shared/topics.js'
-import { connectMqtt, endMqtt, shownUrl } from '../shared/mqtt-client.js'
-import { clientCommand, UsageError, type ClientOptions } from './client.js'
+import { endMqtt, shownUrl } from '../shared/mqtt-client.js'
+import { clientCommand, connectClient, UsageError, type ClientOptions } from './client.js'
 import { lotTable } from './lots.js'
 
 /** Redraws at most so often: a busy lot changes more often than a person can read. */
@@ -23,7 +23,7 @@ export function watchCommand (): Command {
 }
 
 async function watch (only: readonly string[], options: ClientOptions): Promise<void> {
-  const client = await connectMqtt(options.url, { reconnect: true })
+  const client = await connectClient(options, { reconnect: true })
   const states = new Map<string, LotState>()
   const services = new Map<string, string>()
   const live = process.stdout.isTTY && !options.json

@@ -9,16 +9,35 @@ import { ConfiguredLot, firstIssue, NewLot } from './schemas.js'
 // Flags and variables are text; a file has numbers.
 const port = z.preprocess(value => typeof value === 'string' && /^\d+$/.test(value) ? Number(value) : value, z.int().min(0).max(65_535))
 const count = (least: number) => z.int().min(least)
+const yesOrNo = z.preprocess(value => value === 'true' ? true : value === 'false' ? false : value, z.boolean())
+
+const file = (flag: string) => z.string({ error: ({ input }) => input === undefined ? `is missing: name the file, also with ${flag}` : 'is not the name of a file' }).min(1)
+
+/** The usual ports of MQTT; those of the embedded broker when none are set. */
+export const DEFAULT_PORTS = { plain: { port: 1883, wsPort: 9001 }, tls: { port: 8883, wsPort: 9443 } } as const
 
 /** Every setting with its default and its meaning; docs/settings.md is made from it. Times end in `Ms`, sizes in `Bytes`. */
 export const Config = z.strictObject({
   host: z.string().min(1).default('127.0.0.1').describe('address to listen on'),
-  port: port.default(1883).describe('MQTT over TCP; 0 takes any free port'),
-  wsPort: port.default(9001).describe('MQTT over WebSocket; 0 takes any free port'),
+  port: port.default(DEFAULT_PORTS.plain.port).describe(`MQTT over TCP (default with \`tls\`: ${DEFAULT_PORTS.tls.port}); 0 takes any free port`),
+  wsPort: port.default(DEFAULT_PORTS.plain.wsPort).describe(`MQTT over WebSocket (default with \`tls\`: ${DEFAULT_PORTS.tls.wsPort}); 0 takes any free port`),
+  tls: z.strictObject({
+    cert: file('--tls-cert').describe('file of the certificate, followed by those between it and its authority, in PEM; with it both listeners speak TLS and nothing else'),
+    key: file('--tls-key').describe('file of the private key of `tls.cert`, in PEM, without a passphrase'),
+    ca: file('--tls-ca').optional().describe('file of the authorities whose client certificates are known, in PEM'),
+    clientCertificates: z.enum(['none', 'optional', 'required']).optional().describe('whether clients are asked for a certificate of `tls.ca`, and must have one; when absent, `optional` with `tls.ca` and `none` without')
+  }).optional(),
   wsOrigins: z.array(z.string()).default([]).describe('origins of web pages, such as https://display.example, that may connect besides those of this host'),
   httpPort: port.optional().describe('/health and /metrics; 0 takes any free port'),
   data: z.string().min(1).default('./data').describe('folder of the ledger'),
+  users: z.string().min(1).optional().describe('file of the users (`parkmq user`); when absent, `users.yaml` in the data folder if that is there'),
+  allowAnonymous: yesOrNo.default(false).describe('let in whoever gives no user name: where there are users, as a display; where there are none, with every right and from wherever `host` can be reached'),
   broker: z.url({ protocol: /^(mqtts?|wss?)$/ }).optional().describe('use this MQTT 5 broker instead of the embedded one'),
+  brokerTls: z.strictObject({
+    ca: file('--broker-ca').optional().describe('file of the authority that signed the certificate of `broker`, in PEM; it is trusted besides the usual ones'),
+    cert: file('--broker-cert').optional().describe('file of the certificate that `broker` knows this process by, in PEM'),
+    key: file('--broker-key').optional().describe('file of its private key, in PEM, without a passphrase')
+  }).optional(),
   node: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/).default('node-1').describe('name of this process in services/{service}/{node}/status'),
   logLevel: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info').describe('least level that is logged'),
   limits: z.strictObject({
@@ -28,6 +47,7 @@ export const Config = z.strictObject({
     connectTimeoutMs: count(100).default(10_000).describe('how long a new connection may take to send its CONNECT'),
     connections: count(1).default(10_000).describe('most connections at once'),
     connectionsPerAddress: count(1).default(5_000).describe('most connections at once from one address'),
+    loginsPerAddress: count(1).default(200).describe('most log-ins of one address (IPv6: of one /64) that wait to be checked'),
     keepAliveSeconds: count(1).max(65_535).default(300).describe('longest keep alive: an MQTT 5.0 client that asks for a longer one, or none, is given this one, in seconds'),
     publishesPerSecond: count(1).default(100_000).describe('most messages that one client publishes in a second; a faster one is read more slowly'),
     receiveMaximum: count(1).max(65_535).default(1_000).describe('most messages of QoS 1 and 2 that an MQTT 5.0 client may have unacknowledged (Receive Maximum)'),
@@ -50,7 +70,10 @@ export const Config = z.strictObject({
     maxStayMs: count(1_000).default(24 * 3_600_000).describe('how long an arrived hold keeps its place in the windows'),
     historyMs: count(1_000).default(24 * 3_600_000).describe('how long replies are kept for repeats'),
     auditMs: count(1_000).default(90 * 24 * 3_600_000).describe('how long the audit and ended reservations are kept'),
-    sensorMs: count(1_000).default(90 * 24 * 3_600_000).describe('how long the identity of a silent sensor is kept')
+    sensorMs: count(1_000).default(90 * 24 * 3_600_000).describe('how long the identity of a silent sensor is kept'),
+    loginDelayMs: count(0).default(5_000).describe('longest wait that failed log-ins bring upon the next one of the same address or user name'),
+    loginForgetMs: count(1_000).default(15 * 60_000).describe('how long failed log-ins are remembered'),
+    sysMs: count(0).default(10_000).describe('how often the broker publishes its numbers on $SYS/broker/...; 0: never')
   }).prefault({}),
   lots: z.array(ConfiguredLot).default([
     lot('LOT-A', 100, 50), lot('LOT-B', 150, 75), lot('LOT-C', 80, 40), lot('LOT-D', 200, 120)
@@ -65,8 +88,11 @@ function lot (id: string, capacity: number, occupied: number): NewLot {
 /** The settings that have an environment variable and (in the CLI) a flag. */
 export const VARIABLES = {
   PARKMQ_HOST: 'host', PARKMQ_PORT: 'port', PARKMQ_WS_PORT: 'wsPort', PARKMQ_HTTP_PORT: 'httpPort', PARKMQ_DATA: 'data',
-  PARKMQ_BROKER: 'broker', PARKMQ_NODE: 'node', PARKMQ_LOG_LEVEL: 'logLevel'
-} as const satisfies Record<string, keyof Config>
+  PARKMQ_USERS: 'users', PARKMQ_ALLOW_ANONYMOUS: 'allowAnonymous',
+  PARKMQ_BROKER: 'broker', PARKMQ_NODE: 'node', PARKMQ_LOG_LEVEL: 'logLevel',
+  PARKMQ_TLS_CERT: 'tls.cert', PARKMQ_TLS_KEY: 'tls.key', PARKMQ_TLS_CA: 'tls.ca',
+  PARKMQ_CA: 'brokerTls.ca', PARKMQ_CERT: 'brokerTls.cert', PARKMQ_KEY: 'brokerTls.key'
+} as const satisfies Record<string, keyof Config | `tls.${keyof NonNullable<Config['tls']>}` | `brokerTls.${keyof NonNullable<Config['brokerTls']>}`>
 
 type Setting = (typeof VARIABLES)[keyof typeof VARIABLES]
 
@@ -92,13 +118,17 @@ export function loadConfig ({ file, flags = {}, env = process.env }: ConfigInput
   const sources: Record<string, Source> = Object.fromEntries(Object.keys(Config.shape).map(key => [key, key in values ? 'file' : 'default']))
   for (const [variable, key] of Object.entries(VARIABLES)) {
     if (env[variable] === undefined || env[variable] === '') continue
-    values[key] = env[variable]
-    sources[key] = 'environment'
+    set(values, key, env[variable])
+    sources[topLevel(key)] = 'environment'
   }
   for (const [key, value] of Object.entries(flags)) {
     if (value === undefined) continue
-    values[key] = value
-    sources[key] = 'flag'
+    set(values, key, value)
+    sources[topLevel(key)] = 'flag'
+  }
+  if (values.tls !== undefined) {
+    values.port ??= DEFAULT_PORTS.tls.port
+    values.wsPort ??= DEFAULT_PORTS.tls.wsPort
   }
   const parsed = Config.safeParse(values)
   if (!parsed.success) {
@@ -108,12 +138,28 @@ export function loadConfig ({ file, flags = {}, env = process.env }: ConfigInput
     const value = at.reduce<unknown>((inside, key) => (inside as Record<PropertyKey, unknown> | undefined)?.[key], values)
     throw new OperatorError('bad_config', `wrong setting${origin}: ${firstIssue(parsed.error)}${value === undefined ? '' : `, got ${withoutPassword(JSON.stringify(value))}`}`)
   }
+  const { tls } = parsed.data
+  if (tls?.ca === undefined && tls?.clientCertificates !== undefined && tls.clientCertificates !== 'none') {
+    throw new OperatorError('bad_config', `wrong setting: tls.clientCertificates is ${tls.clientCertificates} and tls.ca is missing: name the file of the authority that signs them, also with --tls-ca`)
+  }
   const ids = new Set<string>()
   for (const { lot: id } of parsed.data.lots) {
     if (ids.has(id)) throw new OperatorError('bad_config', `wrong setting: lots names ${id} twice`)
     ids.add(id)
   }
   return { config: parsed.data, sources: sources as Record<keyof Config, Source> }
+}
+
+/** Sets `port`, or `tls.cert` inside its table. */
+function set (values: Record<string, unknown>, key: string, value: unknown): void {
+  const [outer = '', inner] = key.split('.')
+  if (inner === undefined) values[outer] = value
+  // A table that is none is left as it is, to be refused.
+  else if (typeof (values[outer] ?? {}) === 'object') values[outer] = { ...(values[outer] as object | undefined), [inner]: value }
+}
+
+function topLevel (key: string): string {
+  return key.split('.', 1)[0] ?? key
 }
 
 /** A broker's URL may carry a password, which must not be shown or logged. */
@@ -134,11 +180,31 @@ function readFile (path: string): Record<string, unknown> {
 }
 
 /** `mqtt://host:port`, with brackets around an IPv6 address. */
-export function urlOf (scheme: 'mqtt' | 'ws' | 'http', host: string, port: number | null): string {
+export function urlOf (scheme: 'mqtt' | 'mqtts' | 'ws' | 'wss' | 'http', host: string, port: number | null): string {
   return `${scheme}://${host.includes(':') ? `[${host}]` : host}:${port}`
 }
 
-/** The broker URL that client commands use when none is given. */
+/** The broker URL that client commands use when none is given: that of a broker started with the same environment. */
 export function defaultUrl (env: NodeJS.ProcessEnv = process.env): string {
-  return env.PARKMQ_URL ?? urlOf('mqtt', env.PARKMQ_HOST ?? '127.0.0.1', Number(env.PARKMQ_PORT ?? 1883))
+  if (env.PARKMQ_URL) return env.PARKMQ_URL
+  const tls = Boolean(env.PARKMQ_TLS_CERT)
+  const port = env.PARKMQ_PORT || DEFAULT_PORTS[tls ? 'tls' : 'plain'].port
+  return urlOf(tls ? 'mqtts' : 'mqtt', env.PARKMQ_HOST || '127.0.0.1', Number(port))
+}
+
+/** What client commands take from the environment besides the URL: files, and who they are. */
+export interface ClientEnvironment {
+  readonly ca: string | undefined
+  readonly cert: string | undefined
+  readonly key: string | undefined
+  readonly user: string | undefined
+  readonly password: string | undefined
+}
+
+/** PARKMQ_CA, PARKMQ_CERT, PARKMQ_KEY, PARKMQ_USER and PARKMQ_PASSWORD; an empty one counts as none. */
+export function clientEnvironment (env: NodeJS.ProcessEnv = process.env): ClientEnvironment {
+  return {
+    ca: env.PARKMQ_CA || undefined, cert: env.PARKMQ_CERT || undefined, key: env.PARKMQ_KEY || undefined,
+    user: env.PARKMQ_USER || undefined, password: env.PARKMQ_PASSWORD || undefined
+  }
 }

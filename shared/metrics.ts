@@ -31,8 +31,98 @@ export function createMetrics () {
     malformed: counter('broker_malformed_packets_total', 'Malformed or forbidden packets by MQTT 5 reason code', ['reason']),
     overLimit: counter('broker_over_limit_total', 'Times that a client met a limit, by limit', ['limit']),
     denied: counter('broker_denied_publishes_total', 'Publishes on topics that only the services write'),
-    connectionErrors: counter('broker_connection_errors_total', 'Connections that ended with an error')
+    connectionErrors: counter('broker_connection_errors_total', 'Connections that ended with an error'),
+    logins: counter('logins_total', 'Log-ins by outcome: local, anonymous, password, certificate, bad_credentials, not_authorized, too_many, gone', ['outcome']),
+    userReloads: counter('users_reloads_total', 'Times that the users file had changed, by what became of it: taken, refused', ['outcome'])
   }
+}
+
+/** What the embedded broker tells of itself when it is asked. Counts are since its start. */
+export interface BrokerNumbers {
+  /** Sessions with and without a connection; most connected at once; ended because their client stayed away; slow now. */
+  readonly clients: { readonly connected: number, readonly disconnected: number, readonly maximum: number, readonly expired: number, readonly slow: number }
+  readonly subscriptions: { readonly own: number, readonly shared: number }
+  /** Messages of all sessions: unacknowledged by their clients, and waiting. */
+  readonly inflight: number
+  readonly queued: number
+  readonly queuedBytes: number
+  readonly retained: number
+  readonly retainedBytes: number
+  readonly dropped: { readonly conflate: number, readonly 'drop-oldest': number, readonly never: number }
+  readonly conflated: number
+  readonly expired: number
+  readonly tooLarge: number
+  /** Times that a publisher waited for subscribers, and for how long in all. */
+  readonly holds: number
+  readonly heldMs: number
+  /** Packets of any kind. */
+  readonly packets: { readonly received: number, readonly sent: number }
+  /** PUBLISH packets and the bytes of their payloads; `limited`: times that a client had to wait because of its rate. */
+  readonly publishes: { readonly received: number, readonly sent: number, readonly bytesReceived: number, readonly bytesSent: number, readonly limited: number }
+  readonly bytes: { readonly received: number, readonly sent: number }
+  /** Network connections, and CONNECT packets. */
+  readonly sockets: number
+  readonly connects: number
+}
+
+type Read = (numbers: BrokerNumbers) => number | Readonly<Record<string, number>>
+
+/** Name, help, label where there is one, and the value, or the values by label. */
+const BROKER_GAUGES: readonly (readonly [string, string, string | null, Read])[] = [
+  ['sessions', 'Sessions by state: connected, disconnected', 'state', ({ clients: { connected, disconnected } }) => ({ connected, disconnected })],
+  ['slow_subscribers', 'Subscribers that lose messages now, or take none', null, n => n.clients.slow],
+  ['subscriptions', 'Subscriptions by kind: own, shared', 'kind', n => n.subscriptions],
+  ['inflight_messages', 'Messages on their way to clients, unacknowledged', null, n => n.inflight],
+  ['queued_messages', 'Messages that wait for clients', null, n => n.queued],
+  ['queued_bytes', 'Bytes that wait for clients, roughly', null, n => n.queuedBytes],
+  ['retained_messages', 'Retained messages', null, n => n.retained],
+  ['retained_bytes', 'Bytes of retained messages, roughly', null, n => n.retainedBytes]
+]
+const BROKER_COUNTERS: typeof BROKER_GAUGES = [
+  ['dropped_messages_total', 'Messages for slow or absent subscribers that made room for others, by policy', 'policy', n => n.dropped],
+  ['conflated_messages_total', 'Messages that a newer one of the same topic replaced before the subscriber took them', null, n => n.conflated],
+  ['expired_messages_total', 'Messages whose expiry interval was over before they were sent', null, n => n.expired],
+  ['too_large_messages_total', 'Messages larger than what their subscriber takes', null, n => n.tooLarge],
+  ['expired_sessions_total', 'Sessions that ended because their client stayed away', null, n => n.clients.expired],
+  ['held_publishes_total', 'Times that a publisher waited for subscribers', null, n => n.holds],
+  ['held_seconds_total', 'How long publishers waited for subscribers, in seconds', null, n => n.heldMs / 1_000],
+  ['rate_limited_publishes_total', 'Times that a client waited because it published faster than it may', null, n => n.publishes.limited],
+  ['packets_total', 'Packets of any kind by direction: received, sent', 'direction', n => n.packets],
+  ['publishes_total', 'PUBLISH packets by direction: received, sent', 'direction', ({ publishes: { received, sent } }) => ({ received, sent })],
+  ['bytes_total', 'Bytes by direction: received, sent', 'direction', n => n.bytes],
+  ['connections_total', 'Network connections that were let in at the door', null, n => n.sockets]
+]
+
+/**
+ * Makes the metrics of the embedded broker: `tell` is asked whenever they are read, and once for all of them. There is
+ * one embedded broker for one registry; without it there are none of these, rather than zeros.
+ */
+export function meterBroker ({ registry }: Pick<Metrics, 'registry'>, tell: () => BrokerNumbers): void {
+  let told: BrokerNumbers | null = null
+  const numbers = (): BrokerNumbers => {
+    // All metrics of one scrape are read in the same turn.
+    if (told === null) setImmediate(() => { told = null })
+    return told ??= tell()
+  }
+  const options = ([name, help, label]: (typeof BROKER_GAUGES)[number]) => ({ name: `parkmq_broker_${name}`, help, labelNames: label === null ? [] : [label], registers: [registry] })
+  for (const row of BROKER_GAUGES) {
+    new Gauge({ ...options(row), collect () { for (const [labels, value] of valuesOf(row, numbers())) this.set(labels, value) } })
+  }
+  for (const row of BROKER_COUNTERS) {
+    new Counter({
+      ...options(row),
+      collect () {
+        // The broker counts for itself: what it tells is the whole.
+        this.reset()
+        for (const [labels, value] of valuesOf(row, numbers())) this.inc(labels, value)
+      }
+    })
+  }
+}
+
+function valuesOf ([, , label, read]: (typeof BROKER_GAUGES)[number], numbers: BrokerNumbers): [Record<string, string>, number][] {
+  const value = read(numbers)
+  return typeof value === 'number' ? [[{}, value]] : Object.entries(value).map(([name, one]) => [label === null ? {} : { [label]: name }, one])
 }
 
 /** Every counter's value by name and labels, for the `stats` request and for tests. */

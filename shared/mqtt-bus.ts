@@ -7,6 +7,7 @@ import type { Clock } from './clock.js'
 import { messageOf, OperatorError } from './errors.js'
 import type { Log } from './log.js'
 import { connectMqtt, endMqtt, logTroubles, shownUrl, type Will } from './mqtt-client.js'
+import type { ClientTls } from './mqtt-tls.js'
 import { openMqttConsumer, type MqttConsumer } from './mqtt-consumer.js'
 import type { Metrics } from './metrics.js'
 
@@ -22,6 +23,8 @@ const IDLE_WITHIN_MS = 2_000
 export interface MqttBusParts {
   /** `mqtt://`, `ws://`, `mqtts://` or `wss://`, with `user:password@` where the broker has users. */
   readonly url: string
+  /** For `mqtts://` and `wss://`. */
+  readonly tls?: ClientTls
   /** The same at every start and no other client's: the sessions of the consumers hang on it. */
   readonly clientId: string
   readonly clock: Clock
@@ -64,7 +67,7 @@ export class PublishError extends Error {
  */
 export async function connectMqttBus (parts: MqttBusParts): Promise<MqttBus> {
   const { url, clientId, clock, log, metrics, maxInflight = DEFAULT_MAX_INFLIGHT, sessionExpirySeconds = SESSION_EXPIRY_SECONDS } = parts
-  const client = await connectMqtt(url, { clientId, reconnect: true, ...parts.will && { will: parts.will } })
+  const client = await connectMqtt(url, { clientId, reconnect: true, ...parts.tls && { tls: parts.tls }, ...parts.will && { will: parts.will } })
   const publisher = new Publisher(client)
   let closing: Promise<void> | null = null
   client.on('close', () => publisher.failAll('the connection to the broker was lost before it acknowledged'))
@@ -101,7 +104,7 @@ export async function connectMqttBus (parts: MqttBusParts): Promise<MqttBus> {
         if (closing !== null) throw new Error(`cannot consume ${filter}: the bus is closed`)
         if (consumers.has(filter)) throw new Error(`${filter} has a consumer already`)
         const session = `${clientId}-${sessionName(filter)}`
-        const opened = openMqttConsumer({ url, clientId: session, filter, consumer, clock, log, metrics, maxInflight, sessionExpirySeconds })
+        const opened = openMqttConsumer({ url, ...parts.tls && { tls: parts.tls }, clientId: session, filter, consumer, clock, log, metrics, maxInflight, sessionExpirySeconds })
         consumers.set(filter, opened)
         try {
           await opened

@@ -5,6 +5,7 @@ import { Socket } from 'node:net'
 import mqtt, { type IClientOptions, type MqttClient } from 'mqtt'
 import { OperatorError } from './errors.js'
 import type { Log } from './log.js'
+import { checkPort, failureOf, TLS_PROTOCOLS, type ClientTls } from './mqtt-tls.js'
 
 const DEFAULT_CONNECT_TIMEOUT_MS = 5_000
 const DEFAULT_KEEPALIVE_SECONDS = 30
@@ -39,13 +40,22 @@ export interface ConnectOptions {
   readonly reconnect?: boolean
   /** Default 5,000. */
   readonly connectTimeoutMs?: number
+  /** For `mqtts://` and `wss://`; without it the server is checked against the usual authorities. */
+  readonly tls?: ClientTls
+  /** Instead of the user and the password in the URL. */
   readonly username?: string
   readonly password?: string
   /** Called with the client before anything can arrive, to install handlers. */
   readonly prepare?: (client: MqttClient) => void
 }
 
-/** Nobody answers at the broker's URL, or the broker does not let this client in. */
+/** The broker does not know the user, the password or the certificate, or does not let this user in. */
+export class LoginRefusedError extends Error {
+  readonly code = 'login_refused'
+  override readonly name = 'LoginRefusedError'
+}
+
+/** Nobody answers at the broker's URL, it is not to be trusted, or it does not let this client in now. */
 export class UnreachableError extends Error {
   readonly code = 'unreachable'
   readonly url: string
@@ -60,11 +70,15 @@ export class UnreachableError extends Error {
  * Connects to `mqtt://`, `ws://`, `mqtts://` or `wss://` and resolves when the broker has accepted the client.
  * Without `reconnect`, a lost connection ends the client: open and later publishes fail with an error.
  * Throws `OperatorError` (`bad_url`) for a URL that is none, `UnreachableError` when there is no broker, it does not
- * answer within `connectTimeoutMs`, or it refuses the client.
+ * answer within `connectTimeoutMs`, its certificate is not to be trusted, or it takes no clients; `LoginRefusedError` when
+ * it does not take this one.
  */
 export async function connectMqtt (url: string, options: ConnectOptions = {}): Promise<MqttClient> {
   checkUrl(url)
-  const client = mqtt.connect(url, clientOptions(options))
+  const { bare, ...login } = credentialsOf(url)
+  const secure = TLS_PROTOCOLS.has(new URL(url).protocol)
+  // MQTT.js would make TLS of mqtt:// behind our back when there is a certificate.
+  const client = mqtt.connect(bare, { ...clientOptions({ ...login, ...options }), ...secure && options.tls ? options.tls : {} })
   options.prepare?.(client)
   sendWithoutDelay(client)
   client.on('connect', () => sendWithoutDelay(client))
@@ -102,6 +116,14 @@ export async function endMqtt (client: MqttClient): Promise<void> {
   failOpen(client)
 }
 
+/** MQTT.js leaves a user without a password, and characters that a URL must escape, as they are. */
+function credentialsOf (url: string): { bare: string, username?: string, password?: string } {
+  const parsed = new URL(url)
+  const { username, password } = parsed
+  parsed.username = parsed.password = ''
+  return { bare: parsed.href, ...username !== '' && { username: decodeURIComponent(username) }, ...password !== '' && { password: decodeURIComponent(password) } }
+}
+
 /** The URL without the password, for messages and logs. */
 export function shownUrl (url: string): string {
   return url.replace(/\/\/[^@/]*@/, '//')
@@ -118,8 +140,15 @@ export function logTroubles (client: MqttClient, url: string, clientId: string, 
     if (reasonCode === SESSION_TAKEN_OVER) log.error(fields, 'another process uses this client id, and each pushes the other out: give every node its own name (PARKMQ_NODE)')
     else log.warn({ ...fields, reasonCode }, 'the broker closes the connection')
   })
+  let refused = false
+  client.on('connect', () => { refused = false })
   // One a second while the broker is away; `close` has told it.
-  client.on('error', err => log.debug({ ...fields, err }, 'the connection to the broker has an error'))
+  client.on('error', err => {
+    const isRefusal = LOGIN_REFUSED.has((err as { code?: number }).code ?? 0)
+    if (isRefusal && !refused) log.error({ ...fields, err }, 'the broker does not let this client in any more: check user and password')
+    else log.debug({ ...fields, err }, 'the connection to the broker has an error')
+    refused ||= isRefusal
+  })
 }
 
 function checkUrl (url: string): void {
@@ -165,6 +194,8 @@ async function firstConnection (client: MqttClient, url: string): Promise<void> 
   let cause: unknown
   const remember = (error: Error): void => { cause ??= error }
   client.on('error', remember)
+  // MQTT.js passes on some errors of the network only.
+  client.stream.on('error', remember)
   const connected = await new Promise<boolean>(resolve => {
     client.once('connect', () => resolve(true))
     client.once('close', () => resolve(false))
@@ -172,14 +203,22 @@ async function firstConnection (client: MqttClient, url: string): Promise<void> 
   client.off('error', remember)
   if (connected) return
   client.end(true)
-  throw unreachable(url, cause)
+  throw await unreachable(url, cause)
 }
 
-function unreachable (url: string, cause: unknown): UnreachableError {
+/** MQTT 5.0: bad user name or password, not authorized; MQTT 3.1.1: the same. [MQTT-3.2.2-8] */
+const LOGIN_REFUSED = new Set([0x86, 0x87, 4, 5])
+
+async function unreachable (url: string, cause: unknown): Promise<Error> {
   const shown = shownUrl(url)
   if (cause instanceof Error && cause.message.startsWith('Connection refused: ')) {
-    return new UnreachableError(url, `the broker at ${shown} refused this client (${cause.message.slice('Connection refused: '.length)}): check user, password and client id`, { cause })
+    const why = `the broker at ${shown} refused this client (${cause.message.slice('Connection refused: '.length)})`
+    const { code } = cause as { code?: unknown }
+    if (typeof code === 'number' && LOGIN_REFUSED.has(code)) return new LoginRefusedError(`${why}: check user and password (--user, PARKMQ_PASSWORD), and whether this user may connect with this client id`, { cause })
+    return new UnreachableError(url, `${why}: try again later, or with another client id`, { cause })
   }
+  const failure = failureOf(new URL(url), cause) ?? await checkPort(new URL(url), cause)
+  if (failure !== null) return new UnreachableError(url, failure, { cause })
   return new UnreachableError(url, `no broker answers at ${shown} (${reasonOf(cause)}): is parkmq running? start it with \`npm start\``, { cause })
 }
 

@@ -7,6 +7,7 @@ import { messageOf, OperatorError, type ErrorCode } from './errors.js'
 import { Intake, type Settlement } from './intake.js'
 import { createLimitedWarn, type Log } from './log.js'
 import { connectMqtt, endMqtt, logTroubles } from './mqtt-client.js'
+import type { ClientTls } from './mqtt-tls.js'
 import type { Metrics } from './metrics.js'
 
 /** Characters of a refusal's message that go into the PUBACK. */
@@ -14,6 +15,7 @@ const MAX_REASON_CHARACTERS = 200
 
 export interface MqttConsumerParts {
   readonly url: string
+  readonly tls?: ClientTls
   /** Its session at the broker: the same at every start, and no other client's. */
   readonly clientId: string
   readonly filter: string
@@ -102,7 +104,7 @@ export async function openMqttConsumer (parts: MqttConsumerParts): Promise<MqttC
   }
 
   const connected = await connectMqtt(url, {
-    clientId, clean: false, sessionExpirySeconds: parts.sessionExpirySeconds, receiveMaximum: parts.maxInflight, reconnect: true, prepare
+    clientId, clean: false, sessionExpirySeconds: parts.sessionExpirySeconds, receiveMaximum: parts.maxInflight, reconnect: true, prepare, ...parts.tls && { tls: parts.tls }
   })
   logTroubles(connected, url, clientId, log)
   // Subscribing is done here, at every connect and with a look at what was granted.

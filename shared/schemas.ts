@@ -148,6 +148,44 @@ export const REQUESTS = {
   stats: z.object({})
 } as const
 
+/** The methods that the embedded broker answers itself, and their bodies. */
+export const BROKER_REQUESTS = {
+  /** Sessions of clients: the one of this client id, or the first `MAX_LISTED`; with `slow` only those that lose messages now, or take none. */
+  clients: z.object({ client: z.string().max(65_535).optional(), slow: z.boolean().default(false) })
+} as const
+
+/** One session in the reply to `clients`. */
+export const ClientRow = z.object({
+  client: z.string(),
+  connected: z.boolean(),
+  /** Null without a connection. */
+  address: z.string().nullable(),
+  protocol: z.enum(['3.1', '3.1.1', '5.0']).nullable(),
+  connectedSince: Timestamp.nullable(),
+  subscriptions: z.int(),
+  /** Most QoS 1 and 2 messages that may be on their way to it unacknowledged, and how many are. */
+  window: z.int(),
+  inflight: z.int(),
+  queued: z.int(),
+  /** Roughly, with what it costs to keep them. */
+  queuedBytes: z.int(),
+  /** Messages since the session began, or since the broker started. */
+  sent: z.int(),
+  dropped: z.int(),
+  conflated: z.int(),
+  slow: z.boolean(),
+  /** When it last took or acknowledged something that was sent to it. */
+  lastProgress: Timestamp,
+  expirySeconds: z.int(),
+  /** Whether its connection leaves a will when it breaks. */
+  will: z.boolean()
+})
+export type ClientRow = z.infer<typeof ClientRow>
+
+/** The result of `clients`: slow ones first, then the longest queues. `more` sessions fit that are not in it. */
+export const ClientList = z.object({ clients: z.array(ClientRow), more: z.int(), at: Timestamp })
+export type ClientList = z.infer<typeof ClientList>
+
 export type Method = keyof typeof REQUESTS
 export type RequestBody<M extends Method> = z.infer<(typeof REQUESTS)[M]>
 

@@ -16,9 +16,11 @@ export interface AboutParts {
   readonly metrics: Metrics
   readonly version: string
   readonly config: Pick<Config, 'node'>
+  /** Methods that others answer on the same broker, for the list of `info`; default none. */
+  readonly otherMethods?: readonly string[]
 }
 
-export function createAbout ({ clock, metrics, version, config }: AboutParts): About {
+export function createAbout ({ clock, metrics, version, config, otherMethods = [] }: AboutParts): About {
   const startedAtMs = clock.nowMs()
   const latencies = new Map<Method, Histogram>()
   const name = { service: 'reservation', node: config.node, version }
@@ -26,7 +28,7 @@ export function createAbout ({ clock, metrics, version, config }: AboutParts): A
     async answer (method) {
       switch (method) {
         case 'ping': return { ...name, at: new Date(clock.nowMs()).toISOString() }
-        case 'info': return { ...name, methods: Object.keys(REQUESTS) }
+        case 'info': return { ...name, methods: [...Object.keys(REQUESTS), ...otherMethods] }
         case 'stats': return {
           ...name,
           uptimeSeconds: Math.floor((clock.nowMs() - startedAtMs) / 1_000),

@@ -8,13 +8,14 @@ import { every } from '../../shared/every.js'
 import type { Id } from '../../shared/lot.js'
 import { createLimitedWarn, type LimitedWarn, type Log } from '../../shared/log.js'
 import type { Metrics } from '../../shared/metrics.js'
+import { publishReply, type ReplyAddress } from '../../shared/request-envelope.js'
 import { REQUEST_FILTER, topics } from '../../shared/topics.js'
 import { pruneHistory } from '../../storage/history.js'
 import type { Ledger } from '../../storage/ledger.js'
 import { createAbout, type About } from './about.js'
 import { refusedAnswer } from './answers.js'
 import { answerBatch, type Answering } from './batch.js'
-import { parseRequest, type ReplyAddress, type Request } from './requests.js'
+import { parseRequest, type Request } from './requests.js'
 import { pruneReservations } from './store.js'
 
 /** Requests are told `unavailable` after this; a sensor's message may wait longer. */
@@ -34,6 +35,8 @@ export interface ReservationParts {
   readonly config: Pick<Config, 'times' | 'node'>
   /** The version of parkmq. */
   readonly version: string
+  /** Methods that others answer on the same broker, for the list of `info`; default none. */
+  readonly otherMethods?: readonly string[]
 }
 
 export interface RunningService { stop (): Promise<void> }
@@ -185,24 +188,10 @@ class RequestIntake {
 
   async #publish (address: ReplyAddress, text: string, replayed: boolean): Promise<void> {
     this.#parts.metrics.published.inc({ kind: 'reply' })
-    const body = address.correlation === undefined ? text : withCorrelation(text, address.correlation)
-    await this.#parts.bus.publish(address.topic, body, {
-      qos: 1,
-      properties: {
-        contentType: 'application/json',
-        payloadFormatIndicator: 1,
-        ...(address.correlationData && { correlationData: address.correlationData }),
-        ...(replayed && { userProperties: { replayed: 'true' } })
-      }
-    })
+    await publishReply(this.#parts.bus, address, text, replayed)
   }
 
   #note (delivery: Delivery | undefined, refusal: Refusal): void {
     this.#warn(delivery?.clientId ?? 'unknown client', { code: refusal.code, topic: delivery?.topic, clientId: delivery?.clientId }, refusal.message)
   }
-}
-
-/** MQTT 3.1.1 has no Correlation Data: the reply's body carries what the request's body had. */
-function withCorrelation (text: string, correlation: string): string {
-  return `${text.slice(0, -1)},"correlation":${JSON.stringify(correlation)}}`
 }

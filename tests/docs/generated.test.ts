@@ -21,9 +21,9 @@ test('docs/settings.md lists every setting with its default', async () => {
   const variable = new Map(Object.entries(VARIABLES).map(([name, key]) => [key as string, name]))
   const rows = (shape: Record<string, z.ZodType>, values: Record<string, unknown>, prefix = ''): string[] => Object.entries(shape).flatMap(([key, type]) => {
     const value = values[key]
-    if (key === 'limits' || key === 'times') return rows(Config.shape[key].unwrap().shape, value as Record<string, unknown>, `${key}.`)
+    if (prefix === '' && (key === 'limits' || key === 'times' || key === 'tls' || key === 'brokerTls')) return rows(Config.shape[key].unwrap().shape, (value ?? {}) as Record<string, unknown>, `${key}.`)
     const shown = Array.isArray(value) ? (value as { lot: string }[]).map(lot => lot.lot).join(', ') : value === undefined ? 'off' : JSON.stringify(value)
-    return [`| \`${prefix}${key}\` | ${shown} | ${type.description ?? ''} | ${variable.has(key) ? `\`${variable.get(key)}\`` : ''} |`]
+    return [`| \`${prefix}${key}\` | ${shown} | ${type.description ?? ''} | ${variable.has(`${prefix}${key}`) ? `\`${variable.get(`${prefix}${key}`)}\`` : ''} |`]
   })
   const text = `${MADE_BY('shared/config.ts')}# Settings\n
 A config file is YAML or JSON with these names; \`times\` and \`limits\` are tables in it. \`PARKMQ_*\` variables win over the file, flags of

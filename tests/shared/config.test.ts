@@ -99,6 +99,29 @@ describe('a wrong setting stops the start and is named', () => {
   test('a file that is not there', () => expect(() => load({ file: '/nowhere/parkmq.yaml' })).toThrow(/cannot read the config file \/nowhere\/parkmq\.yaml: ENOENT/))
 })
 
+describe('with TLS', () => {
+  const env = { PARKMQ_TLS_CERT: 'c.pem', PARKMQ_TLS_KEY: 'k.pem' }
+
+  test('the ports are those of TLS, unless they are set', () => {
+    expect(load({ env }).config).toMatchObject({ port: 8883, wsPort: 9443, tls: { cert: 'c.pem', key: 'k.pem' } })
+    expect(load({ env, flags: { port: '1', wsPort: '2' } }).config).toMatchObject({ port: 1, wsPort: 2 })
+    expect(defaultUrl(env)).toBe('mqtts://127.0.0.1:8883')
+  })
+
+  test('file, environment and flags fill the same table, the later wins', () => {
+    const { config, sources } = load({ file: file('tls: { cert: a, key: a, ca: a }'), env: { PARKMQ_TLS_KEY: 'b', PARKMQ_TLS_CA: 'b' }, flags: { 'tls.ca': 'c', 'tls.cert': undefined } })
+    expect(config.tls).toEqual({ cert: 'a', key: 'b', ca: 'c' })
+    expect(sources.tls).toBe('flag')
+  })
+
+  test.each<[string, ConfigInputs, RegExp]>([
+    ['a certificate without its key', { env: { PARKMQ_TLS_CERT: 'c.pem' } }, /from the environment: tls\.key: is missing: name the file, also with --tls-key/],
+    ['a key without its certificate', { flags: { 'tls.key': 'k.pem' } }, /from the command line: tls\.cert: is missing: name the file, also with --tls-cert/],
+    ['client certificates without an authority', { flags: { 'tls.cert': 'c', 'tls.key': 'k', 'tls.clientCertificates': 'required' } as NonNullable<ConfigInputs['flags']> }, /tls\.clientCertificates is required and tls\.ca is missing/],
+    ['a table that is none', { flags: { tls: 'yes please' } as NonNullable<ConfigInputs['flags']> }, /tls: /]
+  ])('%s is refused', (_, inputs, message) => expect(() => load(inputs)).toThrow(message))
+})
+
 test('client commands find the broker by PARKMQ_URL, by PARKMQ_PORT, or on the usual port', () => {
   expect([defaultUrl({ PARKMQ_URL: 'mqtt://north:1', PARKMQ_PORT: '2' }), defaultUrl({ PARKMQ_PORT: '2' }), defaultUrl({})]).toEqual([
     'mqtt://north:1', 'mqtt://127.0.0.1:2', 'mqtt://127.0.0.1:1883'

@@ -4,7 +4,9 @@ import { createServer, Socket, type AddressInfo, type Server } from 'node:net'
 import type { MqttClient } from 'mqtt'
 import { describe, expect, test, vi } from 'vitest'
 import { connectMqtt, endMqtt, shownUrl, UnreachableError, type ConnectOptions } from '../../shared/mqtt-client.js'
-import { afterThisTest, startBroker } from '../support/broker.js'
+import { readClientTls, type ClientTls } from '../../shared/mqtt-tls.js'
+import { afterThisTest, startBroker, type BrokerOptions } from '../support/broker.js'
+import { TestAuthority } from '../support/certificates.js'
 import { PacketProxy } from '../support/packet-proxy.js'
 
 async function connect (url: string, options?: ConnectOptions): Promise<MqttClient> {
@@ -173,3 +175,85 @@ async function freePort (): Promise<number> {
   await once(listening, 'close')
   return port
 }
+
+describe('over TLS', () => {
+  async function secured (options: Parameters<TestAuthority['issue']>[1] = {}, more: Partial<NonNullable<BrokerOptions['tls']>> = {}): Promise<{ tcp: string, ws: string, authority: TestAuthority, tls: ClientTls }> {
+    const authority = new TestAuthority()
+    const { port, wsPort } = await startBroker({ tls: { ...authority.issue('parking', options), ...more } })
+    return { tcp: `mqtts://127.0.0.1:${port}`, ws: `wss://127.0.0.1:${wsPort}`, authority, tls: await readClientTls({ ca: authority.file }) }
+  }
+  const failure = async (url: string, options?: ConnectOptions): Promise<{ code: string, message: string }> => await connectMqtt(url, options).then(async client => {
+    await endMqtt(client)
+    return { code: 'none', message: 'it connected' }
+  }, (error: unknown) => error as { code: string, message: string })
+
+  test.each([5, 4] as const)('connects with MQTT version %i to both doors, and again when the connection is lost', async version => {
+    const { tcp, ws, tls } = await secured()
+    for (const url of [tcp, ws]) {
+      const client = await connect(url, { version, tls, reconnect: true })
+      client.stream.destroy()
+      await once(client as unknown as NodeJS.EventEmitter, 'connect')
+    }
+  })
+
+  test('knows no authority but the usual ones and those it is given', async () => {
+    const { tcp, ws } = await secured()
+    for (const url of [tcp, ws]) {
+      expect(await failure(url)).toMatchObject({ code: 'unreachable', message: expect.stringMatching(/^the certificate of 127\.0\.0\.1:\d+ is signed by "Test Authority", which is not trusted; give its CA with --ca$/) as string })
+      expect(await failure(url, { tls: await readClientTls({ ca: new TestAuthority('Another').file }) })).toMatchObject({ code: 'unreachable', message: expect.stringContaining('not trusted') as string })
+    }
+  })
+
+  test('refuses a certificate for another name', async () => {
+    const { tcp, ws, tls } = await secured({ names: ['parking.example', '10.0.0.7'] })
+    for (const url of [tcp, ws]) expect(await failure(url, { tls })).toMatchObject({ code: 'unreachable', message: expect.stringMatching(/is not for 127\.0\.0\.1 but for parking\.example, 10\.0\.0\.7: use that name/) as string })
+  })
+
+  test('refuses a certificate that has ended', async () => {
+    const untilMs = Date.now() + 2_000
+    const { tcp, tls } = await secured({ untilMs })
+    await expect.poll(() => failure(tcp, { tls }), { timeout: 5_000 }).toMatchObject({ code: 'unreachable', message: expect.stringMatching(/has ended: it must be renewed/) as string })
+  })
+
+  test('says that the port speaks TLS, or does not', async () => {
+    const { tcp, ws } = await secured()
+    expect((await failure(tcp.replace('mqtts', 'mqtt'))).message).toMatch(/^127\.0\.0\.1:\d+ speaks TLS: write mqtts:\/\/$/)
+    expect((await failure(ws.replace('wss', 'ws'))).message).toMatch(/^127\.0\.0\.1:\d+ speaks TLS: write wss:\/\/$/)
+    const plain = await startBroker()
+    expect((await failure(`mqtts://127.0.0.1:${plain.port}`)).message).toMatch(/does not speak TLS.*write mqtt:\/\//)
+    expect((await failure(`wss://127.0.0.1:${plain.wsPort}`)).message).toMatch(/does not speak TLS.*write ws:\/\//)
+  })
+
+  test('shows its certificate, and says that the broker wants one', async () => {
+    const clients = new TestAuthority('Clients')
+    const { tcp, ws, authority, tls } = await secured({}, { ca: clients.file, clientCertificates: 'required' })
+    for (const url of [tcp, ws]) {
+      expect((await failure(url, { tls })).message).toMatch(/wants a certificate of this client.*--cert/)
+      await connect(url, { tls: await readClientTls({ ca: authority.file, ...clients.issue('gate-1') }) })
+    }
+  })
+
+  test.each<[string, () => Parameters<typeof readClientTls>[0], RegExp]>([
+    ['an authority that is not there', () => ({ ca: '/nowhere/ca.pem' }), /cannot use the file \/nowhere\/ca\.pem: ENOENT.*--ca/],
+    ['an authority that is none', () => ({ ca: import.meta.filename }), /mqtt-client\.test\.ts.*--ca/],
+    ['a certificate without its key', () => ({ cert: '/c.pem' }), /no key: name it with --key/],
+    ['a key without its certificate', () => ({ key: '/k.pem' }), /no certificate: name it with --cert/],
+    ['a key of another certificate', () => ({ cert: new TestAuthority().issue('a').cert, key: new TestAuthority().issue('a').key }), /the key must be that of the certificate/]
+  ])('%s is named', async (_, files, words) => {
+    await expect(readClientTls(files())).rejects.toMatchObject({ code: 'bad_certificate', message: expect.stringMatching(words) as string })
+  })
+})
+
+describe('logging in', () => {
+  test.each([[5, 0x86, [0x20, 3, 0, 0x86, 0]], [5, 0x87, [0x20, 3, 0, 0x87, 0]], [4, 4, [0x20, 2, 0, 4]], [4, 5, [0x20, 2, 0, 5]]] as const)('that is refused by MQTT version %i with code %i is no unreachable broker', async (version, _, connack) => {
+    await expect(connectMqtt(await server(Buffer.from(connack)), { version })).rejects.toMatchObject({ code: 'login_refused', message: expect.stringMatching(/refused this client \(.*\): check user and password/) as string })
+  })
+
+  test('says user and password of the URL, escaped characters and all', async () => {
+    const proxy = await proxied()
+    await connect(proxy.url.replace('://', '://al%3Aice%40x:p%40ss%3Aw%2Ford@'))
+    await connect(proxy.url.replace('://', '://bob@'))
+    await connect(proxy.url, { username: 'carol', password: 'c' })
+    expect(proxy.passed('broker', 'connect').map(({ packet }) => packet.cmd === 'connect' ? [packet.username, String(packet.password)] : [])).toEqual([['al:ice@x', 'p@ss:w/ord'], ['bob', 'undefined'], ['carol', 'c']])
+  })
+})

@@ -25,10 +25,13 @@ export interface TestBroker extends EmbeddedBroker {
 
 export interface BrokerOptions {
   readonly limits?: Partial<Config['limits']>
+  /** `$SYS` is silent unless `sysMs` says otherwise. */
+  readonly times?: Partial<Config['times']>
   readonly host?: string
   readonly port?: number
   readonly wsPort?: number
   readonly wsOrigins?: string[]
+  readonly tls?: Config['tls']
   readonly clock?: Clock
   /** Folder of the sessions, to be found again by a later broker; default one of its own. */
   readonly data?: string
@@ -55,8 +58,8 @@ export function temporaryFolder (): string {
 }
 
 /** A broker on free ports of 127.0.0.1 that is closed after the test. */
-export async function startBroker ({ limits = {}, prepare, clock = systemClock, data = temporaryFolder(), ...settings }: BrokerOptions = {}): Promise<TestBroker> {
-  const config = Config.parse({ port: 0, wsPort: 0, ...settings, limits })
+export async function startBroker ({ limits = {}, times = {}, prepare, clock = systemClock, data = temporaryFolder(), ...settings }: BrokerOptions = {}): Promise<TestBroker> {
+  const config = Config.parse({ port: 0, wsPort: 0, ...settings, limits, times: { sysMs: 0, ...times } })
   const metrics = createMetrics()
   const logged: Record<string, unknown>[] = []
   const sink = new Writable({

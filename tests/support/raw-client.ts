@@ -1,12 +1,13 @@
-// A client that says exactly the bytes it is told to, over TCP or WebSocket, and shows exactly what came back.
+// A client that says exactly the bytes it is told to, over TCP or WebSocket, with TLS or without, and shows exactly what came back.
 import { connect, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { connect as connectTls, type ConnectionOptions } from 'node:tls'
 import mqttPacket, { type IConnackPacket, type IConnectPacket, type Packet, type Parser } from 'mqtt-packet'
 import { createWebSocketStream, WebSocket } from 'ws'
 import { afterThisTest } from './broker.js'
 
 export type Version = 3 | 4 | 5
-export type Transport = 'tcp' | 'ws'
+export type Transport = 'tcp' | 'ws' | 'tls' | 'wss'
 
 type ConnectOptions = Partial<Omit<IConnectPacket, 'cmd' | 'protocolVersion' | 'protocolId'>>
 
@@ -50,22 +51,24 @@ export class RawClient {
     afterThisTest(() => this.destroy())
   }
 
-  /** Opens a connection and says nothing yet. */
-  static async open (ports: { port: number, wsPort: number }, version: Version = 5, transport: Transport = 'tcp'): Promise<RawClient> {
-    if (transport === 'ws') {
-      const socket = new WebSocket(`ws://127.0.0.1:${ports.wsPort}`, 'mqtt')
+  /** Opens a connection and says nothing yet. `secure` is for `tls` and `wss`: `ca` at least. */
+  static async open (ports: { port: number, wsPort: number }, version: Version = 5, transport: Transport = 'tcp', secure: ConnectionOptions = {}): Promise<RawClient> {
+    if (transport === 'ws' || transport === 'wss') {
+      const socket = new WebSocket(`${transport}://127.0.0.1:${ports.wsPort}`, 'mqtt', transport === 'wss' ? secure : {})
       await new Promise((resolve, reject) => { socket.once('open', resolve).once('error', reject) })
       return new RawClient(createWebSocketStream(socket), version)
     }
-    const socket: Socket = connect({ port: ports.port, host: '127.0.0.1', noDelay: true })
-    await new Promise((resolve, reject) => { socket.once('connect', resolve).once('error', reject) })
+    const socket: Socket = transport === 'tls'
+      ? connectTls({ port: ports.port, host: '127.0.0.1', ...secure }).setNoDelay(true)
+      : connect({ port: ports.port, host: '127.0.0.1', noDelay: true })
+    await new Promise((resolve, reject) => { socket.once(transport === 'tls' ? 'secureConnect' : 'connect', resolve).once('error', reject) })
     return new RawClient(socket, version)
   }
 
   /** Opens a connection and is let in. */
-  static async connected (ports: { port: number, wsPort: number }, version: Version = 5, options: ConnectOptions & { transport?: Transport } = {}): Promise<RawClient> {
-    const { transport, ...connectOptions } = options
-    const client = await RawClient.open(ports, version, transport)
+  static async connected (ports: { port: number, wsPort: number }, version: Version = 5, options: ConnectOptions & { transport?: Transport, secure?: ConnectionOptions } = {}): Promise<RawClient> {
+    const { transport, secure, ...connectOptions } = options
+    const client = await RawClient.open(ports, version, transport, secure)
     await client.connect(connectOptions)
     return client
   }

@@ -26,6 +26,8 @@ export interface SessionParts {
 export type RetainedSource = Iterator<Entry | null, void, undefined>
 
 const MAX_MESSAGE_ID = 65_535
+/** Subscriptions of one session that retained messages are due for. */
+const MOST_RETAINED_SOURCES = 1_000
 /** A client that has taken nothing for so long, while newer messages replaced those that wait for it, is slow. */
 const SLOW_AFTER_MS = 1_000
 
@@ -46,8 +48,7 @@ export class Session {
   #inflight = new Map<number, Entry>()
   /** Of an earlier connection, to be sent again first. */
   #again: Entry[] = []
-  /** By the filter of their subscription: one that subscribes again begins again. */
-  readonly #retained = new Map<string, RetainedSource>()
+  #retained: { readonly filter: string, readonly source: RetainedSource }[] = []
   #retainedTurn = false
   /** Retained messages are looked for in the next turn again. */
   #retainedPaused = false
@@ -106,7 +107,7 @@ export class Session {
     const left = [...this.#inflight.values(), ...this.#again, ...this.#queue.clear()]
     this.#inflight = new Map()
     this.detach()
-    this.#retained.clear()
+    this.#retained = []
     this.ended = true
     for (const entry of left) entry.gone = true
     return left
@@ -155,13 +156,15 @@ export class Session {
 
   /** Retained messages of a new subscription; they are never dropped, only paced. */
   offerRetained (filter: string, source: RetainedSource): void {
-    this.#retained.set(filter, source)
+    // Whoever subscribes to the same again and again, and takes nothing, gets it once.
+    if (this.#retained.length >= MOST_RETAINED_SOURCES) this.cancelRetained(filter)
+    this.#retained.push({ filter, source })
     this.pump()
   }
 
   /** The subscription is over: what it would have brought is not due any more. */
   cancelRetained (filter: string): void {
-    this.#retained.delete(filter)
+    this.#retained = this.#retained.filter(due => due.filter !== filter)
   }
 
   /** Sends what window and socket allow. */
@@ -241,10 +244,10 @@ export class Session {
 
   #pumpRetained (sink: Sink): boolean {
     if (this.#retainedPaused) return false
-    for (const [filter, source] of this.#retained) {
-      const next = source.next()
+    for (let first = this.#retained[0]; first !== undefined; first = this.#retained[0]) {
+      const next = first.source.next()
       if (next.done) {
-        this.#retained.delete(filter)
+        this.#retained.shift()
         continue
       }
       if (next.value !== null) {
@@ -253,7 +256,7 @@ export class Session {
       }
       break
     }
-    if (this.#retained.size > 0) {
+    if (this.#retained.length > 0) {
       // Long searches are not done at the cost of everybody else.
       this.#retainedPaused = true
       setImmediate(() => {

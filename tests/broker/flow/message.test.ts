@@ -11,7 +11,7 @@ const properties: fc.Arbitrary<Properties> = fc.record({
   payloadFormatIndicator: fc.boolean(), contentType: text, responseTopic: text.map(one => `r${one}`),
   correlationData: fc.uint8Array({ maxLength: 60 }).map(bytes => Buffer.from(bytes)),
   // An empty name, and one that JavaScript knows, mqtt-packet itself reads wrongly.
-  userProperties: fc.array(fc.tuple(text.map(one => `k${one}`), text), { minLength: 1, maxLength: 5 })
+  userProperties: fc.array(fc.tuple(text.map(one => `k${one}`), text.map(one => `v${one}`)), { minLength: 1, maxLength: 5 })
 }, { requiredKeys: [] })
 const qos = fc.constantFrom<Qos>(0, 1, 2)
 /** Around the lengths at which the packet's length takes another byte and the payload is no longer copied. */

@@ -13,7 +13,7 @@ import { Reason } from './reason-codes.js'
 import { Sys } from './sys.js'
 
 export interface BrokerParts extends EngineParts {
-  readonly config: Pick<Config, 'host' | 'port' | 'wsPort' | 'limits' | 'times'> & Partial<Pick<Config, 'wsOrigins'>>
+  readonly config: Pick<Config, 'host' | 'port' | 'wsPort' | 'limits' | 'times'> & Partial<Pick<Config, 'wsOrigins' | 'tls'>>
   /** The version of parkmq, for `$SYS/broker/version`. */
   readonly version?: string
 }
@@ -41,7 +41,7 @@ export async function createEmbeddedBroker (parts: BrokerParts): Promise<Embedde
   const { bus, report, connections } = engine
   const { config, clock, log, metrics, version } = parts
   const listeners = new Listeners({
-    config, report,
+    config, report, clock,
     accept: (stream, address, request) => {
       engine.traffic.sockets++
       return engine.accept(stream, address, request)

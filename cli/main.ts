@@ -8,7 +8,6 @@ import { lotCommands } from './lots.js'
 import { reservationCommands } from './reservations.js'
 import { simulateCommand } from './simulate.js'
 import { startCommand } from './start.js'
-import { userCommand } from './user.js'
 import { version } from './version.js'
 import { watchCommand } from './watch.js'
 
@@ -18,7 +17,7 @@ const program = new Command('parkmq')
   .showHelpAfterError('(--help shows how)')
   .exitOverride()
 
-const commands = [startCommand(), ...lotCommands(), ...reservationCommands(), watchCommand(), clientsCommand(), userCommand(), simulateCommand(), doctorCommand()]
+const commands = [startCommand(), ...lotCommands(), ...reservationCommands(), watchCommand(), clientsCommand(), simulateCommand(), doctorCommand()]
 for (const command of commands) program.addCommand(inherit(command))
 
 /** A parse error of any command becomes an exception, so that it has our exit code. */

@@ -31,9 +31,7 @@ export function createMetrics () {
     malformed: counter('broker_malformed_packets_total', 'Malformed or forbidden packets by MQTT 5 reason code', ['reason']),
     overLimit: counter('broker_over_limit_total', 'Times that a client met a limit, by limit', ['limit']),
     denied: counter('broker_denied_publishes_total', 'Publishes on topics that only the services write'),
-    connectionErrors: counter('broker_connection_errors_total', 'Connections that ended with an error'),
-    logins: counter('logins_total', 'Log-ins by outcome: local, anonymous, password, certificate, bad_credentials, not_authorized, too_many, gone', ['outcome']),
-    userReloads: counter('users_reloads_total', 'Times that the users file had changed, by what became of it: taken, refused', ['outcome'])
+    connectionErrors: counter('broker_connection_errors_total', 'Connections that ended with an error')
   }
 }
 

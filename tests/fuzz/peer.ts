@@ -89,7 +89,12 @@ export class Peer {
     if (this.#socket.writable) this.#socket.end()
   }
 
-  reset (): void { this.#socket.resetAndDestroy() }
+  /** Node cannot reset a socket that is shutting down already, and never says `close` of it. */
+  reset (): void {
+    if (this.#socket.writable) this.#socket.resetAndDestroy()
+    else this.#socket.destroy()
+  }
+
   destroy (): void { this.#socket.destroy() }
 
   #end (words = ''): void {

@@ -50,16 +50,16 @@ export class Qos2Receiver {
     return this.#sessions.get(incoming.clientId)?.get(incoming.messageId) === incoming
   }
 
-  /** The message is handled: PUBREC is noted on the connections that this returns. */
-  accept (incoming: Incoming): readonly Connection[] {
+  /** The message is handled: PUBREC goes to everybody who waits for it. */
+  accept (incoming: Incoming): void {
     incoming.received = true
-    return answer(incoming, null)
+    answer(incoming, null)
   }
 
   /** The message is refused; its identifier is free at once. */
-  refuse (incoming: Incoming, refused: RefusedPublish): readonly Connection[] {
+  refuse (incoming: Incoming, refused: RefusedPublish): void {
     this.#drop(incoming)
-    return answer(incoming, refused)
+    answer(incoming, refused)
   }
 
   /** The message could not be handled: the client will send it again. */
@@ -106,8 +106,6 @@ export class Qos2Receiver {
   }
 }
 
-function answer (incoming: Incoming, refused: RefusedPublish | null): readonly Connection[] {
-  const waiting = incoming.waiting.splice(0)
-  for (const { connection, packet } of waiting) connection.acks.answer(packet, refused)
-  return waiting.map(({ connection }) => connection)
+function answer ({ waiting }: Incoming, refused: RefusedPublish | null): void {
+  for (const { connection, packet } of waiting.splice(0)) connection.acks.answer(packet, refused)
 }

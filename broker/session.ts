@@ -6,6 +6,7 @@ import type { Journal } from './journal.js'
 import { remainingSeconds, type Message } from './message.js'
 import { Entry, OutQueue, type QueueLimits } from './out-queue.js'
 import type { Qos } from './packets.js'
+import { RetainedDue, type RetainedSource } from './retained-due.js'
 import type { Group, SubscriptionOptions } from './router.js'
 import { frameFor, type Sink } from './sink.js'
 import type { ParsedFilter } from './topic-filters.js'
@@ -22,12 +23,7 @@ export interface SessionParts {
   readonly onSlow: (session: Session, isSlow: boolean) => void
 }
 
-/** Retained messages for a new subscription: asked for one by one, as the client takes them; null asks for a pause. */
-export type RetainedSource = Iterator<Entry | null, void, undefined>
-
 const MAX_MESSAGE_ID = 65_535
-/** Subscriptions of one session that retained messages are due for. */
-const MOST_RETAINED_SOURCES = 1_000
 /** A client that has taken nothing for so long, while newer messages replaced those that wait for it, is slow. */
 const SLOW_AFTER_MS = 1_000
 
@@ -48,10 +44,8 @@ export class Session {
   #inflight = new Map<number, Entry>()
   /** Of an earlier connection, to be sent again first. */
   #again: Entry[] = []
-  #retained: { readonly filter: string, readonly source: RetainedSource }[] = []
+  readonly #retained = new RetainedDue(() => this.pump())
   #retainedTurn = false
-  /** Retained messages are looked for in the next turn again. */
-  #retainedPaused = false
   #sink: Sink | null = null
   #lastId = 0
   #lastPlace = 0
@@ -107,7 +101,7 @@ export class Session {
     const left = [...this.#inflight.values(), ...this.#again, ...this.#queue.clear()]
     this.#inflight = new Map()
     this.detach()
-    this.#retained = []
+    this.#retained.clear()
     this.ended = true
     for (const entry of left) entry.gone = true
     return left
@@ -154,17 +148,15 @@ export class Session {
     else this.#put(this.#queue, entry)
   }
 
-  /** Retained messages of a new subscription; they are never dropped, only paced. */
+  /** Retained messages of a new subscription; they are never dropped, only paced. `filter` as the client wrote it. */
   offerRetained (filter: string, source: RetainedSource): void {
-    // Whoever subscribes to the same again and again, and takes nothing, gets it once.
-    if (this.#retained.length >= MOST_RETAINED_SOURCES) this.cancelRetained(filter)
-    this.#retained.push({ filter, source })
+    this.#retained.add(filter, source)
     this.pump()
   }
 
-  /** The subscription is over: what it would have brought is not due any more. */
+  /** The subscription is over. */
   cancelRetained (filter: string): void {
-    this.#retained = this.#retained.filter(due => due.filter !== filter)
+    this.#retained.cancel(filter)
   }
 
   /** Sends what window and socket allow. */
@@ -243,28 +235,10 @@ export class Session {
   }
 
   #pumpRetained (sink: Sink): boolean {
-    if (this.#retainedPaused) return false
-    for (let first = this.#retained[0]; first !== undefined; first = this.#retained[0]) {
-      const next = first.source.next()
-      if (next.done) {
-        this.#retained.shift()
-        continue
-      }
-      if (next.value !== null) {
-        this.#send(sink, next.value)
-        return true
-      }
-      break
-    }
-    if (this.#retained.length > 0) {
-      // Long searches are not done at the cost of everybody else.
-      this.#retainedPaused = true
-      setImmediate(() => {
-        this.#retainedPaused = false
-        this.pump()
-      })
-    }
-    return false
+    const next = this.#retained.next()
+    if (next === undefined) return false
+    this.#send(sink, next)
+    return true
   }
 
   #put (queue: OutQueue, entry: Entry): void {

@@ -1,13 +1,13 @@
 // SUBSCRIBE and UNSUBSCRIBE (MQTT 5.0 sections 3.8 to 3.11): what is granted, what is stored before it is acknowledged,
 // and which retained messages a new subscription gets.
-import { codesBytes } from './acks.js'
-import { UNWRITTEN } from './refusals.js'
 import type { Clock } from '../shared/clock.js'
+import { codesBytes } from './acks.js'
 import type { Connection } from './connection.js'
 import type { Journal } from './journal.js'
 import { Entry } from './out-queue.js'
 import type { Qos, SubscribePacket, Subscription, UnsubscribePacket } from './packets.js'
 import { Reason } from './reason-codes.js'
+import { UNWRITTEN } from './refusals.js'
 import type { Retained } from './retained.js'
 import type { Router, SubscriptionOptions } from './router.js'
 import type { Session } from './session.js'
@@ -25,6 +25,8 @@ export interface SubscribeParts {
 
 /** A subscription that retained messages are due for. */
 interface Due {
+  /** As the client wrote it. */
+  readonly filter: string
   readonly parsed: ParsedFilter
   readonly options: SubscriptionOptions
 }
@@ -50,7 +52,7 @@ export class Subscribe {
     const answer = (): void => {
       if (connection.session !== session) return
       connection.write(codesBytes('suback', packet.messageId, codes, connection.version ?? 4))
-      for (const { parsed, options } of due) session.offerRetained(parsed.filter, this.#retainedFor(session, parsed, options))
+      for (const { filter, parsed, options } of due) session.offerRetained(filter, this.#retainedFor(session, parsed, options))
     }
     if (journal.changes === before) answer()
     else journal.afterWrite(answer, () => unwritten(connection))
@@ -62,7 +64,7 @@ export class Subscribe {
       const subscription = session.subscriptions.get(filter)
       if (subscription === undefined) return Reason.noSubscriptionExisted
       session.subscriptions.delete(filter)
-      session.cancelRetained(subscription.parsed.filter)
+      session.cancelRetained(filter)
       router.unsubscribe(session, subscription.parsed)
       if (session.isStored) journal.subscriptionGone(session.id, filter)
       return Reason.success
@@ -92,7 +94,7 @@ export class Subscribe {
     session.subscriptions.set(topic, { parsed, options })
     router.subscribe(session, parsed, options)
     if (session.isStored) journal.subscription({ clientId: session.id, filter: topic, qos: options.qos, noLocal: nl, retainAsPublished: rap, identifier: id })
-    if (parsed.group === null && (rh === 0 || (rh === 1 && isNew))) due.push({ parsed, options })
+    if (parsed.group === null && (rh === 0 || (rh === 1 && isNew))) due.push({ filter: topic, parsed, options })
     return qos
   }
 

@@ -3,6 +3,8 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { Message } from '../../../broker/message.js'
 import { Retained } from '../../../broker/retained.js'
+import { startBroker } from '../../support/broker.js'
+import { RawClient } from '../../support/raw-client.js'
 
 function message (topic: string, text: string, { from = 'c', expiresAtMs = Infinity }: { from?: string | null, expiresAtMs?: number } = {}): Message {
   return new Message({ topic, payload: Buffer.from(text), qos: 1, retain: true, from, expiresAtMs })
@@ -98,4 +100,41 @@ test('whatever is set, deleted and expired: it is a map with limits, and the cou
       expect([retained.count, retained.bytes]).toEqual([map.size, [...map.values()].reduce((sum, { size }) => sum + size, 0)])
     }
   }), { numRuns: 500 })
+})
+
+describe('what is due to a new subscription of a client that takes one message at a time', () => {
+  interface Slow { readonly client: RawClient, readonly first: { topic: string, messageId?: number } }
+
+  async function slowSubscriber (): Promise<Slow> {
+    const broker = await startBroker({ prepare: async ({ bus }) => { for (const n of [1, 2, 3]) await bus.publish(`t/${n}`, String(n), { retain: true }) } })
+    const client = await RawClient.connected(broker, 5, { properties: { receiveMaximum: 1 } })
+    client.send({ cmd: 'subscribe', messageId: 1, subscriptions: [{ topic: 't/+', qos: 1 }] })
+    const first = await client.nextOf('publish')
+    client.send({ cmd: 'subscribe', messageId: 2, subscriptions: [{ topic: '$share/g/t/+', qos: 1 }] })
+    await client.nextOf('suback')
+    return { client, first }
+  }
+  const unsubscribe = async (client: RawClient, filter: string): Promise<void> => {
+    client.send({ cmd: 'unsubscribe', messageId: 3, unsubscriptions: [filter] })
+    expect(await client.next()).toMatchObject({ cmd: 'unsuback', granted: [0] })
+  }
+
+  test('stays due when the shared subscription to the same topics is over', async () => {
+    const { client, first } = await slowSubscriber()
+    await unsubscribe(client, '$share/g/t/+')
+    const got = [first]
+    while (got.length < 3) {
+      client.send({ cmd: 'puback', messageId: got.at(-1)?.messageId ?? 0 })
+      got.push(await client.nextOf('publish'))
+    }
+    expect(got.map(({ topic }) => topic).sort()).toEqual(['t/1', 't/2', 't/3'])
+  })
+
+  test('is not sent any more when the subscription is over', async () => {
+    const { client, first } = await slowSubscriber()
+    await unsubscribe(client, 't/+')
+    client.send({ cmd: 'puback', messageId: first.messageId ?? 0 })
+    client.send({ cmd: 'pingreq' })
+    expect(await client.next()).toMatchObject({ cmd: 'pingresp' })
+  })
 })

@@ -1,69 +1,29 @@
 // A full disk and a data folder that turns read-only, on a small tmpfs: nothing is acknowledged that is not stored, clients
 // are closed so that they send again, requests get `unavailable`, and when there is room again nothing is lost or doubled.
-import { execFileSync, spawn, spawnSync, type ChildProcess } from 'node:child_process'
-import { once } from 'node:events'
-import { rmSync } from 'node:fs'
-import { join } from 'node:path'
-import { createInterface } from 'node:readline'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import type { MqttClient } from 'mqtt'
 import { connectMqtt } from '../../shared/mqtt-client.js'
-import { connectTestClient, json, testFolder } from '../support/app.js'
+import { connectTestClient, json } from '../support/app.js'
+import { failing, fillDisk, lackedForFaults, smallDisk } from '../support/faulty-disk.js'
 import { startProcess } from '../support/process.js'
 
-/** A folder of its own file system of 4 MB. */
-function smallDisk (): string {
-  const folder = testFolder()
-  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=4m', 'tmpfs', folder], { stdio: 'ignore' })
-  onTestFinished(() => { execFileSync('umount', ['-l', folder]) })
-  return folder
+const lacked = lackedForFaults()
+if (lacked !== null) console.warn(`skipped: tests with a failing disk need ${lacked}`)
+
+const FAULTS = {
+  'a full disk': fillDisk,
+  // As on a file system that the kernel has made read-only.
+  'a file system that turned read-only': failing('ledger.db', 'pwrite64', 'EROFS')
 }
-
-/** A fault that lasts until `mend`. */
-interface Fault { mend (): Promise<void> }
-
-async function fillDisk (disk: string): Promise<Fault> {
-  // dd writes until there is no room at all, and fails then, as it should.
-  expect(spawnSync('dd', ['if=/dev/zero', `of=${join(disk, 'ballast')}`, 'bs=4k']).status).not.toBe(0)
-  return { mend: async () => { rmSync(join(disk, 'ballast')) } }
-}
-
-/** Lets every write of the process to its ledger fail as on a file system that the kernel has made read-only. */
-async function refuseWrites (disk: string, process: ChildProcess): Promise<Fault> {
-  const files = ['ledger.db', 'ledger.db-wal'].flatMap(name => ['-P', join(disk, name)])
-  const strace = spawn('strace', ['-f', '-p', String(process.pid), ...files, '-e', 'trace=pwrite64', '-e', 'inject=pwrite64:error=EROFS', '-o', '/dev/null'], { stdio: ['ignore', 'ignore', 'pipe'] })
-  const ended = once(strace, 'exit')
-  onTestFinished(() => { strace.kill('SIGKILL') })
-  await new Promise<void>((resolve, reject) => {
-    void ended.then(() => reject(new Error('strace ended')))
-    createInterface({ input: strace.stderr }).on('line', line => { if (line.includes('attached')) resolve() })
-  })
-  return {
-    mend: async () => {
-      strace.kill('SIGINT')
-      await ended
-    }
-  }
-}
-
-function works (command: string, args: readonly string[]): boolean {
-  return spawnSync(command, args, { stdio: 'ignore' }).status === 0
-}
-
-const mountable = works('unshare', ['-m', 'mount', '-t', 'tmpfs', 'tmpfs', '/mnt'])
-const traceable = works('strace', ['-o', '/dev/null', 'true'])
-if (!mountable || !traceable) console.warn(`skipped: tests with a failing disk need ${mountable ? 'strace' : 'the right to mount a tmpfs'}`)
-
-const FAULTS = { 'a full disk': fillDisk, 'a file system that turned read-only': refuseWrites }
 
 /** A sensor that sends one message at a time and again until it is acknowledged. */
 async function send (client: MqttClient, seq: number): Promise<void> {
   await client.publishAsync('lots/LOT-A/sensor', JSON.stringify({ sensor: 'gate-1', epoch: 1, seq, delta: 1 }), { qos: 1 })
 }
 
-describe.skipIf(!mountable || !traceable).each(Object.entries(FAULTS))('%s', (_, begin) => {
+describe.skipIf(lacked !== null).each(Object.entries(FAULTS))('%s', (_, begin) => {
   test('is survived without loss or double effect', { timeout: 60_000 }, async () => {
-    const disk = smallDisk()
+    const disk = smallDisk(4)
     const parkmq = await startProcess(disk)
     const url = `mqtt://127.0.0.1:${parkmq.port}`
     const client = await connectTestClient(url)

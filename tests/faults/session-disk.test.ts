@@ -1,64 +1,18 @@
 // A disk that fails below the sessions of the real process: full, read-only, with I/O errors. Nothing is acknowledged
 // that is not stored, clients that do not need the disk go on, and when it works again everything is acknowledged,
 // stored and, after kill -9, found.
-import { execFileSync, spawn, spawnSync, type ChildProcess } from 'node:child_process'
-import { once } from 'node:events'
-import { rmSync } from 'node:fs'
-import { join } from 'node:path'
-import { createInterface } from 'node:readline'
-import { describe, expect, onTestFinished, test } from 'vitest'
-import { testFolder } from '../support/app.js'
+import { describe, expect, test } from 'vitest'
+import { failing, fillDisk, lackedForFaults, smallDisk } from '../support/faulty-disk.js'
 import { startProcess, type ParkmqProcess } from '../support/process.js'
 import { StubbornClient } from '../support/stubborn-client.js'
 
-/** A fault that lasts until `mend`. */
-interface Fault { mend (): Promise<void> }
-
-/** A folder of its own file system. */
-function smallDisk (): string {
-  const folder = testFolder()
-  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=6m', 'tmpfs', folder], { stdio: 'ignore' })
-  onTestFinished(() => { execFileSync('umount', ['-l', folder]) })
-  return folder
-}
-
-async function fillDisk (disk: string): Promise<Fault> {
-  expect(spawnSync('dd', ['if=/dev/zero', `of=${join(disk, 'ballast')}`, 'bs=4k']).status).not.toBe(0)
-  return { mend: async () => { rmSync(join(disk, 'ballast')) } }
-}
-
-/** Lets one system call of the process fail wherever it touches the sessions. */
-function failing (call: string, error: string): (disk: string, process: ChildProcess) => Promise<Fault> {
-  return async (disk, process) => {
-    const files = ['sessions.db', 'sessions.db-wal'].flatMap(name => ['-P', join(disk, name)])
-    const strace = spawn('strace', ['-f', '-p', String(process.pid), ...files, '-e', `trace=${call}`, '-e', `inject=${call}:error=${error}`, '-o', '/dev/null'], { stdio: ['ignore', 'ignore', 'pipe'] })
-    const ended = once(strace, 'exit')
-    onTestFinished(() => { strace.kill('SIGKILL') })
-    await new Promise<void>((resolve, reject) => {
-      void ended.then(() => reject(new Error('strace ended')))
-      createInterface({ input: strace.stderr }).on('line', line => { if (line.includes('attached')) resolve() })
-    })
-    return {
-      mend: async () => {
-        strace.kill('SIGINT')
-        await ended
-      }
-    }
-  }
-}
-
-function works (command: string, args: readonly string[]): boolean {
-  return spawnSync(command, args, { stdio: 'ignore' }).status === 0
-}
-
-const mountable = works('unshare', ['-m', 'mount', '-t', 'tmpfs', 'tmpfs', '/mnt'])
-const traceable = works('strace', ['-o', '/dev/null', 'true'])
-if (!mountable || !traceable) console.warn(`skipped: tests of sessions on a failing disk need ${mountable ? 'strace' : 'the right to mount a tmpfs'}`)
+const lacked = lackedForFaults()
+if (lacked !== null) console.warn(`skipped: tests of sessions on a failing disk need ${lacked}`)
 
 const FAULTS = {
   'a full disk': fillDisk,
-  'a file system that turned read-only': failing('pwrite64', 'EROFS'),
-  'a disk that cannot be synced': failing('fdatasync,fsync', 'EIO')
+  'a file system that turned read-only': failing('sessions.db', 'pwrite64', 'EROFS'),
+  'a disk that cannot be synced': failing('sessions.db', 'fdatasync,fsync', 'EIO')
 }
 
 const said = (parkmq: ParkmqProcess, words: string): boolean => parkmq.log.some(line => String(line.msg).includes(words))
@@ -78,9 +32,9 @@ async function finished (client: StubbornClient, parkmq: ParkmqProcess): Promise
   }
 }
 
-describe.skipIf(!mountable || !traceable).each(Object.entries(FAULTS))('%s', (_, begin) => {
+describe.skipIf(lacked !== null).each(Object.entries(FAULTS))('%s', (_, begin) => {
   test('delays the acknowledgements that depend on it, and nothing else', { timeout: 60_000 }, async () => {
-    const disk = smallDisk()
+    const disk = smallDisk(6)
     const parkmq = await startProcess(disk)
     const away = await connected(parkmq, 'away')
     await away.ask({ cmd: 'subscribe', filter: 'kept/#' }, 2)
@@ -132,11 +86,11 @@ describe.skipIf(!mountable || !traceable).each(Object.entries(FAULTS))('%s', (_,
   })
 })
 
-test.skipIf(!mountable || !traceable)('a process that cannot store ends nevertheless when it is asked to, and says what that costs', { timeout: 60_000 }, async () => {
-  const disk = smallDisk()
+test.skipIf(lacked !== null)('a process that cannot store ends nevertheless when it is asked to, and says what that costs', { timeout: 60_000 }, async () => {
+  const disk = smallDisk(6)
   const parkmq = await startProcess(disk)
   const client = await connected(parkmq, 'c')
-  await failing('pwrite64', 'EROFS')(disk, parkmq.process)
+  await failing('sessions.db', 'pwrite64', 'EROFS')(disk, parkmq.process)
   void client.ask({ cmd: 'subscribe', filter: 'a' })
   await expect.poll(() => said(parkmq, 'sessions cannot be stored')).toBe(true)
   expect(await parkmq.stop()).toBe(0)

@@ -102,7 +102,17 @@ export class StreamClient {
           ...(qos > 0 && { messageId: number % 65_535 + 1 })
         }, { protocolVersion: this.version }))
       }
-      if (!this.stream.write(Buffer.concat(packets))) await Promise.race([once(this.stream, 'drain'), once(this.stream, 'close')])
+      if (!this.stream.write(Buffer.concat(packets))) await this.#writable()
+    }
+  }
+
+  /** Resolves when the stream takes more, or is closed. */
+  async #writable (): Promise<void> {
+    const done = new AbortController()
+    try {
+      await Promise.race(['drain', 'close'].map(event => once(this.stream, event, { signal: done.signal })))
+    } finally {
+      done.abort()
     }
   }
 

@@ -12,13 +12,18 @@ interface Due {
 
 export class AckLine {
   readonly #write: (packet: PublishPacket, refused: RefusedPublish | null) => void
+  readonly #written: () => void
   #due: Due[] = []
   #isHeld = false
 
-  /** `write` is called with each message and its answer when those before it are written. */
-  constructor (write: (packet: PublishPacket, refused: RefusedPublish | null) => void) {
+  /** `write` is called with each message and its answer when those before it are written, and `written` after the last of them. */
+  constructor (write: (packet: PublishPacket, refused: RefusedPublish | null) => void, written: () => void = () => {}) {
     this.#write = write
+    this.#written = written
   }
+
+  /** Acknowledgements that are due. */
+  get length (): number { return this.#due.length }
 
   /** Whether acknowledgements wait until `hold`'s result is called. */
   get isHeld (): boolean { return this.#isHeld }
@@ -53,6 +58,8 @@ export class AckLine {
       this.#write(first.packet, first.refused)
       answered++
     }
-    if (answered > 0) this.#due.splice(0, answered)
+    if (answered === 0) return
+    this.#due.splice(0, answered)
+    this.#written()
   }
 }

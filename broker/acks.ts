@@ -52,10 +52,17 @@ export function disconnectBytes (reason: Reason, words: string, maxPacketBytes: 
 }
 
 /** What older versions call the reasons that they have a code for (3.1.1 section 3.2.2.3). */
-const RETURN_CODES: Partial<Record<Reason, number>> = { [Reason.unsupportedProtocolVersion]: 1, [Reason.clientIdNotValid]: 2 }
+const RETURN_CODES: Partial<Record<Reason, number>> = {
+  [Reason.unsupportedProtocolVersion]: 1, [Reason.clientIdNotValid]: 2, [Reason.serverUnavailable]: 3, [Reason.serverBusy]: 3, [Reason.badUserNameOrPassword]: 4,
+  [Reason.notAuthorized]: 5
+}
+
+/** Reasons that only DISCONNECT has, as CONNACK says them (MQTT 5.0 section 3.2.2.2). */
+const IN_CONNACK: Partial<Record<Reason, Reason>> = { [Reason.serverShuttingDown]: Reason.serverUnavailable, [Reason.administrativeAction]: Reason.serverBusy }
 
 /** The answer to a CONNECT that is not accepted: null where the version has no code for it, or the client no room. */
-export function connackBytes (reason: Reason, words: string, version: 3 | 4 | 5, maxPacketBytes: number): Buffer | null {
+export function connackBytes (why: Reason, words: string, version: 3 | 4 | 5, maxPacketBytes: number): Buffer | null {
+  const reason = IN_CONNACK[why] ?? why
   if (version === 5) {
     const packet = { cmd: 'connack', sessionPresent: false, reasonCode: reason } as const
     for (const bytes of [generate({ ...packet, properties: { reasonString: words } }), generate(packet)]) if (bytes.length <= maxPacketBytes) return bytes

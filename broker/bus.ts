@@ -3,8 +3,10 @@
 // not committed or stored, and never keeps the order of arrival from a consumer.
 import type { Bus, Consumer, Delivery, PublishOptions } from '../shared/bus.js'
 import type { Clock } from '../shared/clock.js'
+import type { ErrorCode, Refusal } from '../shared/errors.js'
 import { Intake, type Settlement } from '../shared/intake.js'
-import { mayForward, mayPublish } from './access.js'
+import { isServicesOwn } from '../shared/topics.js'
+import { mayForward, type Rights } from './access.js'
 import type { Connection } from './connection.js'
 import type { Exchange } from './exchange.js'
 import type { Flow } from './flow.js'
@@ -37,6 +39,8 @@ interface Ticket {
   readonly from: string | null
   /** Null for a will and for what a service publishes itself. */
   readonly connection: Connection | null
+  /** What its sender may do; null for a service. */
+  readonly rights: Rights | null
   /** The message's QoS 2 state; null for QoS 0 and 1. */
   readonly incoming: Incoming | null
   /** For what a service publishes itself. */
@@ -54,7 +58,11 @@ interface Taker {
 /** Longest time that acknowledgements are held back from a requester that lets replies pile up, in milliseconds. */
 const HOLD_ACKS_MS = 1_000
 
+/** What a service refuses because of who asks. */
+const ACCESS_REFUSALS: ReadonlySet<ErrorCode> = new Set(['not_allowed', 'forbidden_response_topic'])
+
 const NO_ROOM: RefusedPublish = { reason: Reason.quotaExceeded, words: 'over_limit: there is no room for more retained messages' }
+const UNRELEASED: RefusedPublish = { reason: Reason.quotaExceeded, words: 'over_limit: too many QoS 2 messages are not released; send PUBREL for those that PUBREC came for' }
 
 export class EmbeddedBus implements Bus {
   readonly #parts: EmbeddedBusParts
@@ -89,7 +97,7 @@ export class EmbeddedBus implements Bus {
       const packet: PublishPacket = { cmd: 'publish', topic, payload: bytes, qos, retain, dup: false, messageId: undefined, properties: fromMessageProperties(properties), length: bytes.length }
       const taker = this.#takerOf(topic)
       if (taker) {
-        this.#take(taker, { packet, from: null, connection: null, incoming: null, done: error => error ? reject(error) : resolve() })
+        this.#take(taker, { packet, from: null, connection: null, rights: null, incoming: null, done: error => error ? reject(error) : resolve() })
         return
       }
       // A reply is for one client that waits for it, wherever it wants it.
@@ -119,20 +127,21 @@ export class EmbeddedBus implements Bus {
       return
     }
     if (packet.qos === 1) connection.acks.expect(packet)
-    const taker = mayPublish(packet.topic) ? this.#takerOf(packet.topic) : undefined
-    if (taker) this.#take(taker, { packet, from, connection, incoming: null, done: null })
+    const { rights } = connection
+    const taker = rights.mayPublish(packet.topic) ? this.#takerOf(packet.topic) : undefined
+    if (taker) this.#take(taker, { packet, from, connection, rights, incoming: null, done: null })
     else this.#pass(connection, packet, null)
   }
 
-  /** A will that is due: as if its client published it, but nobody is told of a refusal. */
-  will (clientId: string, will: Will): void {
+  /** A will that is due. `rights` are those of its client now; null when that is not let in any more. */
+  will (clientId: string, rights: Rights | null, will: Will): void {
     const { report, exchange } = this.#parts
-    if (!mayPublish(will.topic)) {
-      report.denied({ clientId, address: 'unknown' }, shortened(will.topic))
+    if (!rights?.mayPublish(will.topic)) {
+      report.denied({ clientId, address: 'unknown' }, rights?.identity.user ?? null, 'will', shortened(will.topic))
       return
     }
     const taker = this.#takerOf(will.topic)
-    if (taker) this.#take(taker, { packet: will, from: clientId, connection: null, incoming: null, done: null })
+    if (taker) this.#take(taker, { packet: will, from: clientId, connection: null, rights, incoming: null, done: null })
     else if (exchange.deliver(exchange.messageOf(will, clientId)).isOverLimit) report.overLimit({ clientId, address: 'unknown' }, 'retained', `its will on ${shortened(will.topic)} has no room among the retained messages`)
   }
 
@@ -144,7 +153,7 @@ export class EmbeddedBus implements Bus {
   }
 
   #take (taker: Taker, ticket: Ticket): void {
-    const { packet, from } = ticket
+    const { packet, from, connection, rights } = ticket
     const published = 'cmd' in packet
     const delivery: Writable<Delivery> = {
       topic: packet.topic,
@@ -157,16 +166,25 @@ export class EmbeddedBus implements Bus {
       receivedAtMs: this.#parts.clock.nowMs()
     }
     if (from !== null) delivery.clientId = from
+    if (connection !== null) delivery.address = connection.parts.address
+    if (rights !== null) {
+      // What the broker vouches for. A client's own words about who it is are never believed.
+      const { identity, replyBase } = rights
+      delivery.role = identity.role
+      if (identity.user !== null) delivery.user = identity.user
+      if (replyBase !== null) delivery.replyBase = replyBase
+    }
     taker.intake.push(delivery, ticket)
   }
 
   /** A message that no service takes: to its subscribers, and acknowledged when that is on disk where it must be. */
   #pass (connection: Connection, packet: PublishPacket, incoming: Incoming | null): void {
     const { exchange, report, flow } = this.#parts
-    if (!mayPublish(packet.topic)) {
+    if (!connection.rights.mayPublish(packet.topic)) {
       const topic = shortened(packet.topic)
-      report.denied(connection.who, topic)
-      this.#acknowledge(connection, packet, incoming, { reason: Reason.notAuthorized, words: `not_allowed: only parkmq publishes on ${topic}` })
+      report.denied(connection.who, connection.rights.identity.user, 'publish', topic)
+      const words = isServicesOwn(packet.topic) ? `only parkmq publishes on ${topic}` : `${topic} is not for this client to publish on`
+      this.#acknowledge(connection, packet, incoming, { reason: Reason.notAuthorized, words: `not_allowed: ${words}` })
       connection.dealtWith(packet)
       return
     }
@@ -204,25 +222,37 @@ export class EmbeddedBus implements Bus {
 
   /** The disk does not work: the sender is closed without acknowledgement and sends again. Returns whether the message is still to be answered. */
   #unwritten (connection: Connection, incoming: Incoming | null): boolean {
-    connection.end(Reason.serverBusy, UNWRITTEN)
-    if (incoming === null) return false
     // When it comes again it is this one, and is answered when this one is stored.
-    this.#parts.received.leave(incoming, connection)
-    return true
+    if (incoming === null || this.#parts.received.leave(incoming, connection)) connection.end(Reason.serverBusy, UNWRITTEN)
+    return incoming !== null
   }
 
   #exactlyOnce (connection: Connection, packet: PublishPacket): void {
     const { received, journal } = this.#parts
-    const incoming = received.arrive(connection, packet)
-    if (incoming === null) {
+    const arrival = received.arrive(connection, packet)
+    if (arrival.type !== 'new') {
+      if (arrival.type === 'full') this.#refuseUnreleased(connection, packet)
+      // It may wait for the disk with the first one, of which another connection would be told that it takes too long.
+      else if (arrival.type === 'waits') journal.afterWrite(() => {}, () => this.#unwritten(connection, arrival.incoming))
       connection.dealtWith(packet)
-      // It may wait for the disk with the first one.
-      journal.afterWrite(() => {}, () => this.#unwritten(connection, null))
       return
     }
-    const taker = mayPublish(packet.topic) ? this.#takerOf(packet.topic) : undefined
-    if (taker) this.#take(taker, { packet, from: connection.client.id, connection, incoming, done: null })
+    const { incoming } = arrival
+    const { rights } = connection
+    const taker = rights.mayPublish(packet.topic) ? this.#takerOf(packet.topic) : undefined
+    if (taker) this.#take(taker, { packet, from: connection.client.id, connection, rights, incoming, done: null })
     else this.#pass(connection, packet, incoming)
+  }
+
+  /** An older client could not be told: closed without acknowledgement it sends again, when there may be room. */
+  #refuseUnreleased (connection: Connection, packet: PublishPacket): void {
+    this.#parts.report.overLimit(connection.who, 'qos2Ids', UNRELEASED.words)
+    if (connection.version === 5) {
+      connection.acks.expect(packet)
+      connection.acks.answer(packet, UNRELEASED)
+    } else {
+      connection.end(Reason.quotaExceeded, UNRELEASED.words)
+    }
   }
 
   #settle (tickets: readonly Ticket[], settlements: readonly Settlement[]): void {
@@ -246,6 +276,7 @@ export class EmbeddedBus implements Bus {
   #answer (ticket: Ticket, settlement: Exclude<Settlement, { type: 'unavailable' }>, toFlush: Set<Connection>): void {
     const { packet, connection, incoming, done } = ticket
     const refused = settlement.type === 'refused' ? refusalOf(settlement.refusal) : null
+    if (settlement.type === 'refused' && ACCESS_REFUSALS.has(settlement.refusal.code)) this.#auditRefused(ticket, settlement.refusal)
     if (connection !== null && 'cmd' in packet) {
       this.#holdAcks(connection)
       this.#acknowledge(connection, packet, incoming, refused)
@@ -254,6 +285,12 @@ export class EmbeddedBus implements Bus {
     if (refused === null && mayForward(packet.topic) && this.#parts.router.isWanted(packet.topic)) this.#forwards.push(ticket)
     else if (connection !== null && 'cmd' in packet) connection.dealtWith(packet)
     done?.()
+  }
+
+  /** A service refused what is not for this client. The refusal's words may quote the message; its code does not. */
+  #auditRefused ({ packet, from, connection, rights }: Ticket, { code }: Refusal): void {
+    const who = connection?.who ?? { clientId: from, address: 'unknown' }
+    this.#parts.report.auditDenied(who, rights?.identity.user ?? null, `publish ${shortened(packet.topic)}: ${code}`)
   }
 
   /**
@@ -296,7 +333,8 @@ export class EmbeddedBus implements Bus {
   }
 
   #leaveUnacknowledged ({ connection, incoming, done }: Ticket, toClose: Set<Connection>): void {
-    if (incoming !== null) this.#parts.received.abandon(incoming)
+    // The client may have come back and wait on another connection.
+    if (incoming !== null) for (const waiting of this.#parts.received.abandon(incoming)) toClose.add(waiting)
     if (connection !== null) toClose.add(connection)
     else done?.(new Error('the ledger cannot be written now'))
   }

@@ -1,6 +1,7 @@
 // The request `clients`: who has a session here, how far each subscriber is behind, and what it has lost. Only the
 // broker knows that, so it answers by itself. It changes nothing, and one reply never grows with the number of clients.
 import type { z } from 'zod'
+import { mayCall } from '../shared/access.js'
 import { ACCEPTED, type Bus, type Consumer, type Delivery, type Outcome } from '../shared/bus.js'
 import type { Clock } from '../shared/clock.js'
 import type { Refusal } from '../shared/errors.js'
@@ -27,6 +28,7 @@ export interface ClientsParts {
 }
 
 type Body = z.infer<typeof BROKER_REQUESTS.clients>
+type Asked = { readonly ok: true, readonly body: Body } | { readonly ok: false, readonly refusal: Refusal }
 
 export class Clients implements Consumer {
   readonly maxBatch = AT_ONCE
@@ -49,7 +51,7 @@ export class Clients implements Consumer {
       metrics.refusedRequests.inc({ code: opened.refusal.code })
       return this.#refused(delivery, opened.refusal)
     }
-    const asked = bodyOf(opened.content)
+    const asked = askedBy(delivery, opened.content)
     metrics.requests.inc({ method: 'clients', code: asked.ok ? 'ok' : asked.refusal.code })
     this.#send(opened.address, asked.ok ? { ok: true, result: this.#list(asked.body) } : { ok: false, error: asked.refusal })
     if (!asked.ok) return this.#refused(delivery, asked.refusal)
@@ -85,7 +87,8 @@ export class Clients implements Consumer {
   }
 }
 
-function bodyOf (content: RequestContent): { readonly ok: true, readonly body: Body } | { readonly ok: false, readonly refusal: Refusal } {
+function askedBy ({ role }: Delivery, content: RequestContent): Asked {
+  if (role !== undefined && !mayCall(role, 'clients')) return { ok: false, refusal: { code: 'not_allowed', message: `clients is not for the role ${role}` } }
   if (!content.ok) return content
   const parsed = BROKER_REQUESTS.clients.safeParse(content.body)
   return parsed.success ? { ok: true, body: parsed.data } : { ok: false, refusal: { code: 'bad_request', message: firstIssue(parsed.error) } }

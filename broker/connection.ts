@@ -2,6 +2,7 @@
 // acknowledgements in the order of their messages, and ends it with a reason code. It reads no further while too much
 // of what came is not dealt with, or while its client does not read what it is told.
 import type { Duplex } from 'node:stream'
+import { rightsOf, type Rights } from './access.js'
 import { AckLine } from './ack-line.js'
 import { AckType, connackBytes, disconnectBytes, reasonedAck, type AckLimits } from './acks.js'
 import type { AedesClient } from './aedes-internals.js'
@@ -20,6 +21,8 @@ import type { Traffic } from './traffic.js'
 const MAX_IN_WORK = 1_000
 /** Their size in all, in bytes; a single larger one is handled nevertheless. */
 const MAX_IN_WORK_BYTES = 256 * 1024
+/** Acknowledgements that may be due: also what is refused or comes again has one, behind those of messages in work. */
+const MAX_DUE = 2_000
 /** Packets of one connection that are handled before it is the turn of the others. */
 const AT_ONCE = 128
 /** Bytes that a client may leave unread before it is not read from either. */
@@ -38,6 +41,8 @@ export interface ConnectionLimits extends GuardLimits {
 export interface ConnectionParts {
   readonly client: AedesClient
   readonly address: string
+  /** Common name of a client certificate that was checked; null without one. */
+  readonly certificateName: string | null
   readonly limits: ConnectionLimits
   readonly report: Report
   readonly traffic: Traffic
@@ -53,11 +58,16 @@ export interface Terms {
   readonly will: Will | undefined
 }
 
+/** Before it is known who it is. */
+const NOBODY: Rights = rightsOf({ user: null, role: 'device', lots: [] })
+
 export class Connection implements AckLimits {
   readonly client: AedesClient
   readonly parts: ConnectionParts
   /** Null until CONNACK, and when the connection is gone. */
   session: Session | null = null
+  /** What its client may do, once it is known who it is. */
+  rights = NOBODY
   /** How long the session lives after this connection, in seconds. */
   expirySeconds = 0
   /** Published when the connection ends, unless its client takes it back. */
@@ -68,7 +78,7 @@ export class Connection implements AckLimits {
   readonly #rate: Rate
   #outlet: Outlet | null = null
   /** Of the messages that came on this connection. */
-  readonly acks = new AckLine((packet, refused) => this.#acknowledge(packet, refused))
+  readonly acks = new AckLine((packet, refused) => this.#acknowledge(packet, refused), () => this.#relieve())
   #inWork = 0
   #inWorkBytes = 0
   #reading = false
@@ -159,11 +169,26 @@ export class Connection implements AckLimits {
     this.#outlet?.flush()
   }
 
+  /** Something else than a PUBLISH is in work until what this returns is called. To be called while a packet is handled. */
+  begin (): () => void {
+    this.#inWork++
+    this.#stallIfBusy()
+    return () => this.dealtWith({ length: 0 })
+  }
+
   /** A PUBLISH is settled and has gone on to its subscribers. */
-  dealtWith (packet: PublishPacket): void {
+  dealtWith ({ length }: Pick<PublishPacket, 'length'>): void {
     this.#inWork--
-    this.#inWorkBytes -= packet.length
-    if (this.#stalled === null || this.#inWork * 2 > MAX_IN_WORK || this.#inWorkBytes * 2 > MAX_IN_WORK_BYTES) return
+    this.#inWorkBytes -= length
+    this.#relieve()
+  }
+
+  #stallIfBusy (): void {
+    if (this.#inWork >= MAX_IN_WORK || this.#inWorkBytes >= MAX_IN_WORK_BYTES || this.acks.length >= MAX_DUE) this.#stalled ??= this.hold()
+  }
+
+  #relieve (): void {
+    if (this.#stalled === null || this.#inWork * 2 > MAX_IN_WORK || this.#inWorkBytes * 2 > MAX_IN_WORK_BYTES || this.acks.length * 2 > MAX_DUE) return
     const goOn = this.#stalled
     this.#stalled = null
     goOn()
@@ -313,7 +338,7 @@ export class Connection implements AckLimits {
       }
       this.#inWork++
       this.#inWorkBytes += packet.length
-      if (this.#inWork >= MAX_IN_WORK || this.#inWorkBytes >= MAX_IN_WORK_BYTES) this.#stalled ??= this.hold()
+      this.#stallIfBusy()
       const waitMs = this.#rate.take(performance.now())
       if (waitMs > 0) {
         this.parts.traffic.limitedPublishes++
@@ -332,6 +357,7 @@ export class Connection implements AckLimits {
     if (packet.qos === 0) return
     this.acks.expect(packet)
     this.acks.answer(packet, refused)
+    this.#stallIfBusy()
   }
 
   #stopTimers (): void {

@@ -1,12 +1,17 @@
-// Lets a client in whose CONNECT aedes has taken, and lets it go: its session, its will, its keep alive, and what
-// CONNACK tells it (MQTT 5.0 sections 3.1 and 3.2).
+// Lets a client in whose CONNECT aedes has taken, and lets it go: who it is, its session, its will, its keep alive, and
+// what CONNACK tells it (MQTT 5.0 sections 3.1 and 3.2).
 import type { IConnackPacket } from 'mqtt-packet'
+import { LOCAL } from '../shared/access.js'
 import type { Config } from '../shared/config.js'
+import { rightsOf } from './access.js'
 import { welcomeBytes } from './acks.js'
 import type { Connection } from './connection.js'
 import { TOPIC_ALIAS_MAXIMUM } from './guard.js'
+import type { Login } from './login.js'
 import type { ConnectPacket } from './packets.js'
 import { Reason } from './reason-codes.js'
+import { shortened } from './refusals.js'
+import type { Report } from './report.js'
 import type { Sessions } from './sessions.js'
 import { isTooLong, wildcardIn } from './topic-filters.js'
 import type { Wills } from './wills.js'
@@ -18,7 +23,15 @@ export interface EntranceParts {
   readonly limits: Config['limits']
   readonly sessions: Sessions
   readonly wills: Wills
+  readonly report: Report
+  /** Says who a client is; null where there are no users and everybody is local. */
+  readonly login: Pick<Login, 'check' | 'isUser'> | null
 }
+
+const REFUSALS = { bad_credentials: Reason.badUserNameOrPassword, not_authorized: Reason.notAuthorized, too_many: Reason.serverBusy } as const
+/** For a client whose user was changed or removed. */
+export const USER_CHANGED = 'this user has been changed; connect again'
+const LOCAL_RIGHTS = rightsOf(LOCAL)
 
 export class Entrance {
   readonly #parts: EntranceParts
@@ -27,22 +40,72 @@ export class Entrance {
     this.#parts = parts
   }
 
+  /** CONNECT is well formed: `goOn` is called when the client may have its id, which another one may have to leave. */
+  async identify (connection: Connection, username: string | undefined, password: Buffer | undefined, goOn: () => void): Promise<void> {
+    const { login, report } = this.#parts
+    const { client, connectPacket: packet } = connection
+    const { id } = client
+    if (packet === null || id === null) return
+    if (login === null) {
+      connection.rights = LOCAL_RIGHTS
+    } else {
+      const { address, certificateName } = connection.parts
+      const gone = new AbortController()
+      client.conn.once('close', () => gone.abort())
+      const verdict = await login.check({ username: username ?? null, password: password ?? null, address, certificateName, clientId: id, signal: gone.signal })
+      if (connection.ended) return
+      if ('refused' in verdict) {
+        connection.end(REFUSALS[verdict.refused], verdict.words)
+        return
+      }
+      if (!verdict.isCurrent()) {
+        // CONNACK has no 0x98, which says this in DISCONNECT. (Section 3.2.2.2)
+        connection.end(Reason.serverBusy, USER_CHANGED)
+        return
+      }
+      connection.rights = rightsOf(verdict.identity)
+    }
+    const { rights } = connection
+    const { will } = packet
+    if (will !== undefined && !rights.mayPublish(will.topic)) {
+      report.denied(connection.who, rights.identity.user, 'will', shortened(will.topic))
+      // An older client could not be told what is wrong with it.
+      if (packet.protocolVersion === 5) connection.end(Reason.notAuthorized, `not_allowed: the will's topic ${shortened(will.topic)} is not for this client`)
+      packet.will = undefined
+    }
+    if (!connection.ended) goOn()
+  }
+
+  /** Whether the client id is neither another user's session nor another user's name; if it is, the client is told so. */
+  mayOwn (connection: Connection): boolean {
+    const { sessions, report } = this.#parts
+    const clientId = connection.client.id ?? ''
+    const { identity } = connection.rights
+    // A device that uses its name as its client id must not find that somebody was there before.
+    const isName = clientId !== identity.user && (this.#parts.login?.isUser(clientId) ?? false)
+    if (!isName && !sessions.isOthers(clientId, connection.rights)) return true
+    report.denied(connection.who, identity.user, 'client id', shortened(clientId))
+    connection.end(Reason.clientIdNotValid, 'not_allowed: this client id is another user\'s')
+    return false
+  }
+
   /** The client is the only one with its id now. */
   admit (connection: Connection): void {
     const { sessions, wills, limits } = this.#parts
     const { client, connectPacket: packet } = connection
     const { id } = client
-    if (packet === null || id === null) return
+    if (packet === null || id === null || connection.ended) return
     connection.expirySeconds = expiryOf(packet, limits)
     const keepAliveSeconds = keepAliveOf(packet, limits)
-    const isPresent = sessions.goesOn(id, packet.clean)
+    const opening = { clientId: id, cleanStart: packet.clean, expirySeconds: connection.expirySeconds, rights: connection.rights }
+    const isPresent = sessions.goesOn(opening)
     const connack = welcomeBytes(isPresent, connackProperties(connection, packet, keepAliveSeconds, limits), packet.protocolVersion, connection.maxPacketBytes)
     if (connack === null) {
       connection.refuse(Reason.packetTooLarge, `the client takes packets of ${connection.maxPacketBytes} bytes, in which there is no room for its CONNACK`)
       return
     }
-    const session = sessions.open({ clientId: id, cleanStart: packet.clean, expirySeconds: connection.expirySeconds })
-    wills.keep(id, packet.will)
+    const session = sessions.open(opening)
+    wills.keep({ clientId: id, user: connection.rights.identity.user }, packet.will)
     connection.welcome(session, connack, {
       // [MQTT-3.1.2-22]
       keepAliveMs: keepAliveSeconds * 1_500,
@@ -75,10 +138,11 @@ function keepAliveOf ({ protocolVersion, keepalive }: ConnectPacket, { keepAlive
   return keepalive === 0 ? keepAliveSeconds : Math.min(keepalive, keepAliveSeconds)
 }
 
-function connackProperties ({ client, expirySeconds }: Connection, packet: ConnectPacket, keepAliveSeconds: number, limits: Config['limits']): NonNullable<IConnackPacket['properties']> {
+function connackProperties ({ client, expirySeconds, rights }: Connection, packet: ConnectPacket, keepAliveSeconds: number, limits: Config['limits']): NonNullable<IConnackPacket['properties']> {
   const { id } = client
+  const asker = rights.identity.user ?? id
   // A client id with wildcards, or a very long one, would make a base that nothing can be published under.
-  const hasResponseBase = packet.properties?.requestResponseInformation === true && id !== null && !wildcardIn(id) && !isTooLong(`replies/${id}`, limits)
+  const hasResponseBase = packet.properties?.requestResponseInformation === true && asker !== null && !wildcardIn(asker) && !isTooLong(`replies/${asker}`, limits)
   return {
     ...(packet.clientId === '' && id !== null && { assignedClientIdentifier: id }),
     ...(keepAliveSeconds !== packet.keepalive && { serverKeepAlive: keepAliveSeconds }),
@@ -86,6 +150,6 @@ function connackProperties ({ client, expirySeconds }: Connection, packet: Conne
     receiveMaximum: limits.receiveMaximum,
     maximumPacketSize: limits.packetBytes,
     topicAliasMaximum: TOPIC_ALIAS_MAXIMUM,
-    ...(hasResponseBase && { responseInformation: `replies/${id}` })
+    ...(hasResponseBase && { responseInformation: `replies/${asker}` })
   }
 }

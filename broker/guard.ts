@@ -12,6 +12,8 @@ export const TOPIC_ALIAS_MAXIMUM = 16
 export interface GuardLimits extends TopicLimits {
   /** PUBLISH packets with QoS above 0 that an MQTT 5.0 client may have unacknowledged, as CONNACK says. */
   readonly receiveMaximum: number
+  /** Longest client id, in bytes. */
+  readonly clientIdBytes: number
 }
 
 /** A PUBLISH that is well formed but not taken: the sender is told in its acknowledgement and stays connected. */
@@ -26,9 +28,9 @@ export class Guard {
   #version: 3 | 4 | 5 = 4
   #endsWithConnection = false
   readonly #aliases = new Map<number, string>()
-  /** QoS 1 not acknowledged yet. */
+  /** QoS 1 not acknowledged yet, of an MQTT 5.0 client. */
   #unacknowledged = 0
-  /** QoS 2 packet identifiers of this connection that are not released yet. */
+  /** QoS 2 packet identifiers of this connection that are not released yet, of an MQTT 5.0 client. */
   readonly #unreleased = new Set<number>()
 
   constructor (limits: GuardLimits) {
@@ -64,6 +66,7 @@ export class Guard {
 
   /** To be told of each PUBLISH with QoS above 0 whose acknowledgement is written, unless it is a PUBREC that accepts. */
   acknowledged (packet: PublishPacket): void {
+    if (this.#version !== 5) return
     if (packet.qos === 1) this.#unacknowledged--
     else if (packet.messageId !== undefined) this.#unreleased.delete(packet.messageId)
   }
@@ -73,6 +76,8 @@ export class Guard {
     this.#endsWithConnection = (packet.properties?.sessionExpiryInterval ?? 0) === 0
     if (packet.properties?.authenticationMethod !== undefined) throw new PacketError(Reason.badAuthenticationMethod, 'authentication methods are not supported')
     if (packet.protocolVersion === 3 && packet.clientId.length === 0) throw new PacketError(Reason.clientIdNotValid, 'MQTT 3.1 needs a client id')
+    // It is stored with everything that is stored for the client.
+    if (Buffer.byteLength(packet.clientId) > this.#limits.clientIdBytes) throw new PacketError(Reason.clientIdNotValid, `a client id may have ${this.#limits.clientIdBytes} bytes`)
     const { will } = packet
     if (will === undefined) return
     if (will.topic.length === 0) throw new PacketError(Reason.topicNameInvalid, 'the will topic is empty')
@@ -114,10 +119,10 @@ export class Guard {
 
   /** Receive Maximum binds MQTT 5.0 clients; older ones were never told of it. [MQTT-3.3.4-7] */
   #count (packet: PublishPacket): void {
-    if (packet.qos === 0) return
+    if (packet.qos === 0 || this.#version !== 5) return
     // The same identifier again is the same message again.
     if (packet.messageId !== undefined && packet.qos === 2 && this.#unreleased.has(packet.messageId)) return
-    if (this.#version === 5 && this.#unacknowledged + this.#unreleased.size >= this.#limits.receiveMaximum) {
+    if (this.#unacknowledged + this.#unreleased.size >= this.#limits.receiveMaximum) {
       throw new PacketError(Reason.receiveMaximumExceeded, `more than ${this.#limits.receiveMaximum} messages are unacknowledged`)
     }
     if (packet.qos === 1) this.#unacknowledged++

@@ -50,6 +50,8 @@ export class Handler {
   #pubrec (connection: Connection, session: Session, { messageId, reasonCode }: AckPacket): void {
     if (reasonCode >= Reason.unspecified) session.over(messageId, 2)
     else if (!session.received(messageId)) connection.ack(AckType.pubrel, messageId, Reason.packetIdentifierNotFound)
+    // PUBREL waits for the disk.
+    else if (session.isStored) this.#parts.journal.afterWrite(connection.begin())
   }
 
   /** PUBCOMP frees the identifier for another message: after a crash it must be free still. [MQTT-4.3.3-11] */
@@ -59,8 +61,15 @@ export class Handler {
     const complete = (): void => connection.ack(AckType.pubcomp, packetId, known ? Reason.success : Reason.packetIdentifierNotFound)
     if (known && session.isStored) journal.receipt({ clientId: session.id, packetId }, false)
     // Also when it is not known: it may be on its way to the disk, since PUBREL came on the connection before.
-    if (session.isStored) journal.afterWrite(complete)
-    else complete()
+    if (!session.isStored) {
+      complete()
+      return
+    }
+    const done = connection.begin()
+    journal.afterWrite(() => {
+      complete()
+      done()
+    })
   }
 }
 

@@ -1,5 +1,6 @@
 // The embedded broker: the engine and its doors. The bus works before the doors are open, so that everything retained is
 // out before anybody is let in.
+import type { OnAccess } from '../shared/access-event.js'
 import type { Bus } from '../shared/bus.js'
 import type { Config } from '../shared/config.js'
 import { meterBroker } from '../shared/metrics.js'
@@ -8,12 +9,18 @@ import { topics } from '../shared/topics.js'
 import { Clients } from './clients.js'
 import { createEngine, type EngineParts } from './engine.js'
 import { Listeners } from './listeners.js'
+import { createLogin, type LoginEvent } from './login.js'
 import { numbersOf } from './numbers.js'
 import { Reason } from './reason-codes.js'
 import { Sys } from './sys.js'
+import type { Users } from './users.js'
 
-export interface BrokerParts extends EngineParts {
-  readonly config: Pick<Config, 'host' | 'port' | 'wsPort' | 'limits' | 'times'> & Partial<Pick<Config, 'wsOrigins' | 'tls'>>
+export interface BrokerParts extends Omit<EngineParts, 'login' | 'onAccess'> {
+  readonly config: Pick<Config, 'host' | 'port' | 'wsPort' | 'limits' | 'times'> & Partial<Pick<Config, 'wsOrigins' | 'tls' | 'allowAnonymous'>>
+  /** Who may come in; without users everybody may, with every right. */
+  readonly users?: Users | null
+  /** Told of every log-in, let in or not, and of everything that a client asked for and that is not for it. */
+  readonly onAccess?: OnAccess
   /** The version of parkmq, for `$SYS/broker/version`. */
   readonly version?: string
 }
@@ -37,14 +44,17 @@ export interface EmbeddedBroker {
 
 /** Makes a broker with its doors still closed. Throws `OperatorError` (`wrong_aedes`) when aedes is not the one it knows. */
 export async function createEmbeddedBroker (parts: BrokerParts): Promise<EmbeddedBroker> {
-  const engine = await createEngine(parts)
+  const { config, clock, log, metrics, version, users = null, onAccess } = parts
+  // Before anybody else hears of changed users: what it remembers of them must be gone by then.
+  const login = users === null ? undefined : createLogin({ users, config: { allowAnonymous: false, ...config }, clock, report: { log, metrics }, ...(onAccess && { onLogin: event => tellLogin(event, onAccess) }) })
+  const engine = await createEngine({ ...parts, ...(login && { login }) })
   const { bus, report, connections } = engine
-  const { config, clock, log, metrics, version } = parts
+  const stopListening = users?.onChange(({ removed, changed }) => engine.usersChanged(new Set([...removed, ...changed])))
   const listeners = new Listeners({
     config, report, clock,
-    accept: (stream, address, request) => {
+    accept: (stream, address, request, certificateName) => {
       engine.traffic.sockets++
-      return engine.accept(stream, address, request)
+      return engine.accept(stream, address, request, certificateName)
     }
   })
   const numbers = (): ReturnType<typeof numbersOf> => numbersOf(engine)
@@ -60,6 +70,8 @@ export async function createEmbeddedBroker (parts: BrokerParts): Promise<Embedde
   }
   const close = async (): Promise<void> => {
     listeners.stop()
+    stopListening?.()
+    login?.close()
     await sys.stop()
     await bus.stop()
     for (const connection of connections.values()) connection.end(Reason.serverShuttingDown, 'the broker is shutting down')
@@ -68,4 +80,12 @@ export async function createEmbeddedBroker (parts: BrokerParts): Promise<Embedde
   }
   let closing: Promise<void> | null = null
   return { bus, methods: Object.keys(BROKER_REQUESTS), listen, close: () => closing ??= close() }
+}
+
+const REFUSED: ReadonlySet<LoginEvent['outcome']> = new Set(['bad_credentials', 'not_authorized', 'too_many'])
+
+function tellLogin ({ outcome, ...who }: LoginEvent, onAccess: OnAccess): void {
+  // Nobody waited for the answer, and nothing was checked.
+  if (outcome === 'gone') return
+  onAccess({ ...who, type: REFUSED.has(outcome) ? 'login.refused' : 'login.accepted', why: outcome })
 }

@@ -16,6 +16,9 @@ import { Tls, type OnSecure } from './tls.js'
 /** Longest wait for connections to end by themselves when the broker closes, in milliseconds. */
 const CLOSE_WITHIN_MS = 1_500
 
+/** Connections that the system accepts before the process does: a fleet that comes back at once is more than Node's 511. */
+const BACKLOG = 4_096
+
 /** Idle time after which TCP asks whether the other side is still there, in milliseconds. */
 const TCP_KEEP_ALIVE_MS = 60_000
 
@@ -195,7 +198,7 @@ async function listen (server: Server, host: string, port: number, flag: string)
   await new Promise<void>((resolve, reject) => {
     const failed = (error: Error): void => reject(operatorError(error, host, port, flag))
     server.once('error', failed)
-    server.listen({ host, port }, () => {
+    server.listen({ host, port, backlog: BACKLOG }, () => {
       server.removeListener('error', failed)
       resolve()
     })

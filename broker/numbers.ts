@@ -3,7 +3,7 @@
 import type { BrokerNumbers } from '../shared/metrics.js'
 import type { Engine } from './engine.js'
 
-export function numbersOf ({ sessions, router, retained, traffic, counts, flow }: Engine): BrokerNumbers {
+export function numbersOf ({ sessions, router, retained, received, traffic, counts, flow }: Engine): BrokerNumbers {
   let slow = 0
   let inflight = 0
   let queued = 0
@@ -22,6 +22,7 @@ export function numbersOf ({ sessions, router, retained, traffic, counts, flow }
     queuedBytes,
     retained: retained.count,
     retainedBytes: retained.bytes,
+    unreleased: received.count,
     dropped: { ...counts.dropped },
     conflated: counts.conflated,
     expired: counts.expired,

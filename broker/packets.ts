@@ -50,7 +50,7 @@ export interface ConnectPacket extends Base {
   /** Seconds; 0 is none. */
   readonly keepalive: number
   readonly clientId: string
-  readonly will: Will | undefined
+  will: Will | undefined
   readonly username: string | undefined
   readonly password: Buffer | undefined
   readonly properties: Properties | undefined

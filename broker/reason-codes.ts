@@ -9,7 +9,9 @@ export const Reason = {
   implementationSpecific: 0x83,
   unsupportedProtocolVersion: 0x84,
   clientIdNotValid: 0x85,
+  badUserNameOrPassword: 0x86,
   notAuthorized: 0x87,
+  serverUnavailable: 0x88,
   serverBusy: 0x89,
   serverShuttingDown: 0x8b,
   badAuthenticationMethod: 0x8c,
@@ -22,6 +24,7 @@ export const Reason = {
   topicAliasInvalid: 0x94,
   packetTooLarge: 0x95,
   quotaExceeded: 0x97,
+  administrativeAction: 0x98,
   payloadFormatInvalid: 0x99
 } as const
 

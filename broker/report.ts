@@ -1,5 +1,6 @@
 // What the broker tells its operator about clients: a counter for everything, a log line at most once a second for each
 // client, so that no client can fill the log.
+import type { OnAccess } from '../shared/access-event.js'
 import type { Clock } from '../shared/clock.js'
 import { messageOf } from '../shared/errors.js'
 import { createLimitedWarn, type LimitedWarn, type Log } from '../shared/log.js'
@@ -10,7 +11,19 @@ import { hexOf, Reason } from './reason-codes.js'
 export interface Who {
   /** Null until CONNECT is accepted. */
   readonly clientId: string | null
+  /** `unknown` of a client whose connection is gone. */
   readonly address: string
+}
+
+/** What somebody asked for that is not for them. */
+export type Denied = 'publish' | 'subscribe' | 'will' | 'client id' | 'request'
+
+const DENIED: Readonly<Record<Denied, string>> = {
+  publish: 'a client may not publish on this topic; the message is dropped',
+  subscribe: 'a client may not subscribe to this',
+  will: 'a client may not leave a will on this topic',
+  'client id': 'a client came with the client id of another user',
+  request: 'a service refused what is not for this client'
 }
 
 /** What the log tells of a session that does not keep up. */
@@ -28,10 +41,13 @@ export class Report {
   readonly log: Log
   readonly metrics: Metrics
   readonly #warn: LimitedWarn
+  readonly #onAccess: OnAccess | undefined
 
-  constructor (log: Log, clock: Clock, metrics: Metrics) {
+  /** `onAccess` is told of everything that is denied. */
+  constructor (log: Log, clock: Clock, metrics: Metrics, onAccess?: OnAccess) {
     this.log = log
     this.metrics = metrics
+    this.#onAccess = onAccess
     this.#warn = createLimitedWarn(log, clock)
   }
 
@@ -41,14 +57,20 @@ export class Report {
     this.#warn(keyOf(who), { ...who, reason: hexOf(reason) }, `a client sent what MQTT does not allow: ${words}`)
   }
 
-  /** A client published where only parkmq may. */
-  denied (who: Who, topic: string): void {
+  /** A client asked for what is not for it. `topic` is shortened; for a client id it is that. */
+  denied (who: Who, user: string | null, what: Denied, topic: string): void {
     this.metrics.denied.inc()
-    this.#warn(keyOf(who), { ...who, topic }, 'a client may not publish on this topic; the message is dropped')
+    this.#warn(keyOf(who), { ...who, topic }, DENIED[what])
+    this.auditDenied(who, user, `${what} ${topic}`)
+  }
+
+  /** The same where it is counted and logged already: for the audit only. */
+  auditDenied ({ clientId, address }: Who, user: string | null, why: string): void {
+    this.#onAccess?.({ type: 'access.denied', user, clientId, address: address === 'unknown' ? null : address, why })
   }
 
   /** A client met one of the limits: `limit` is its name among the counters. */
-  overLimit (who: Who, limit: 'retained' | 'subscriptions' | 'sessions' | 'connectionsPerAddress' | 'connections', words: string): void {
+  overLimit (who: Who, limit: 'retained' | 'subscriptions' | 'sessions' | 'qos2Ids' | 'connectionsPerAddress' | 'connections', words: string): void {
     this.metrics.overLimit.inc({ limit })
     this.#warn(keyOf(who), { ...who, limit }, `a client met a limit: ${words}`)
   }

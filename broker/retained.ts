@@ -23,6 +23,9 @@ export class Retained {
   get count (): number { return this.#messages.size }
   get bytes (): number { return this.#bytes }
 
+  /** Whether there is more of clients than may be: it was stored while more was allowed. */
+  get isOver (): boolean { return this.#clients > this.#limits.messages || this.#clientBytes > this.#limits.bytes }
+
   has (topic: string): boolean {
     return this.#messages.get(topic) !== undefined
   }
@@ -36,17 +39,18 @@ export class Retained {
     const isEmpty = message.payload.length === 0
     if (message.from !== null && !isEmpty) {
       const [lessMessages, lessBytes] = before === undefined || before.from === null ? [0, 0] : [1, before.size]
-      if (this.#clients - lessMessages >= this.#limits.messages || this.#clientBytes - lessBytes + message.size > this.#limits.bytes) return false
+      // Where there is too much already, what takes no more than the one before may still take its place.
+      const isMore = lessMessages === 0 && this.#clients >= this.#limits.messages
+      const isLonger = message.size > lessBytes && this.#clientBytes - lessBytes + message.size > this.#limits.bytes
+      if (isMore || isLonger) return false
     }
-    if (before !== undefined) this.#count(before, -1)
-    if (isEmpty) {
-      this.#messages.delete(message.topic)
-    } else {
-      message.keep()
-      this.#messages.set(message.topic, message)
-      this.#count(message, 1)
-    }
+    this.#put(message, before)
     return true
+  }
+
+  /** From the store: it was acknowledged, so it is kept whatever the limits are now. */
+  restore (message: Message): void {
+    this.#put(message, this.#messages.get(message.topic))
   }
 
   /** Those whose topics match, as they are when they are asked for, without those that have expired; null for a pause. */
@@ -65,6 +69,17 @@ export class Retained {
       this.#count(message, -1)
     }
     return expired.map(message => message.topic)
+  }
+
+  #put (message: Message, before: Message | undefined): void {
+    if (before !== undefined) this.#count(before, -1)
+    if (message.payload.length === 0) {
+      this.#messages.delete(message.topic)
+    } else {
+      message.keep()
+      this.#messages.set(message.topic, message)
+      this.#count(message, 1)
+    }
   }
 
   #count (message: Message, by: 1 | -1): void {

@@ -52,14 +52,15 @@ export class Group {
   }
 
   /** The next connected member; without one, the next that keeps messages while it is away. */
-  next (qos: Qos): [Session, SubscriptionOptions] | undefined {
-    return this.#inTurn(session => session.connected && !session.isFilling) ?? this.#inTurn(session => session.connected) ??
-      (qos > 0 ? this.#inTurn((_, options) => options.qos > 0) : undefined)
+  next ({ qos, topic }: Message): [Session, SubscriptionOptions] | undefined {
+    return this.#inTurn(session => session.connected && !session.isFilling && session.mayRead(topic)) ??
+      this.#inTurn(session => session.connected && session.mayRead(topic)) ??
+      (qos > 0 ? this.#inTurn((session, options) => options.qos > 0 && session.mayRead(topic)) : undefined)
   }
 
-  /** Whether another member than this one could take a message now. */
-  hasOther (session: Session): boolean {
-    for (const member of this.members.keys()) if (member !== session && member.connected) return true
+  /** Whether another member than this one could take a message on this topic now. */
+  hasOther (session: Session, topic: string): boolean {
+    for (const member of this.members.keys()) if (member !== session && member.connected && member.mayRead(topic)) return true
     return false
   }
 
@@ -122,6 +123,11 @@ export class Router {
     else if (groups?.delete(group) && groups.size === 0) this.#groups.delete(filter)
   }
 
+  /** What is known of matches is looked up again: somebody's rights have changed. */
+  forget (): void {
+    this.#known.clear()
+  }
+
   /** The shared subscription of this name and filter; undefined when it has no member. */
   group ({ filter, group }: ParsedFilter): Group | undefined {
     return group === null ? undefined : this.#groups.get(filter)?.get(group)
@@ -164,6 +170,7 @@ export class Router {
     const bySession = new Map<Session, SubscriptionOptions[]>()
     this.#subscribers.matchTopic(topic, subscribers => {
       for (const [session, options] of subscribers) {
+        if (!session.mayRead(topic)) continue
         const all = bySession.get(session)
         if (all) all.push(options)
         else bySession.set(session, [options])
@@ -201,7 +208,7 @@ function offerLocally ({ session, each }: Target, message: Message): void {
 }
 
 function offerShared (group: Group, message: Message): Session | undefined {
-  const [session, options] = group.next(message.qos) ?? []
+  const [session, options] = group.next(message) ?? []
   if (session === undefined || options === undefined) return undefined
   const { qos, retainAsPublished, id } = options
   session.offer(message, min(message.qos, qos), retainAsPublished && message.retain, id > 0 ? [id] : null, group)

@@ -13,6 +13,8 @@ import type { ParsedFilter } from './topic-filters.js'
 
 export interface SessionParts {
   readonly id: string
+  /** Whose it is; null for a client that did not say who it is. */
+  readonly owner: string | null
   /** Most unacknowledged messages, whatever the client would take, and what may wait behind them. */
   readonly limits: QueueLimits & { readonly inflight: number }
   readonly counts: FlowCounts
@@ -29,6 +31,9 @@ const SLOW_AFTER_MS = 1_000
 
 export class Session {
   readonly id: string
+  readonly owner: string | null
+  /** Whether messages on a topic are for its owner. */
+  mayRead: (topic: string) => boolean = () => false
   /** By the filter as the client wrote it. */
   readonly subscriptions = new Map<string, { readonly parsed: ParsedFilter, readonly options: SubscriptionOptions }>()
   /** How long it lives without a connection, in seconds; 0 ends it with the connection. */
@@ -37,6 +42,8 @@ export class Session {
   isInStore = false
   /** Over: nothing of it is stored or sent any more. */
   ended = false
+  /** Its user is no more: it ends with its connection. */
+  revoked = false
   readonly #parts: SessionParts
   readonly #queue: OutQueue
   /** QoS 0 does not wait for the window. */
@@ -61,6 +68,7 @@ export class Session {
 
   constructor (parts: SessionParts) {
     this.id = parts.id
+    this.owner = parts.owner
     this.#parts = parts
     this.#queue = new OutQueue(parts.limits)
     this.#queue0 = new OutQueue(parts.limits)
@@ -111,17 +119,31 @@ export class Session {
    * Takes out what a shared subscription gave to this member, for another one that is there. A QoS 2 message on its way
    * stays: it may have arrived. [MQTT-4.8.2-4] [MQTT-4.8.2-5]
    */
-  giveBack (mayGo: (group: Group) => boolean): Entry[] {
-    const back: Entry[] = []
-    for (const entry of this.#inflight.values()) {
-      if (entry.qos === 1 && entry.group !== null && mayGo(entry.group)) back.push(entry)
-    }
-    back.push(...this.#queue.take(entry => entry.group !== null && mayGo(entry.group)))
+  giveBack (mayGo: (group: Group, topic: string) => boolean): Entry[] {
+    const isOthers = ({ group, message }: Entry): boolean => group !== null && mayGo(group, message.topic)
+    const back = [...this.#inflight.values()].filter(entry => entry.qos === 1 && isOthers(entry))
+    back.push(...this.#queue.take(isOthers))
     for (const entry of back) {
       this.#inflight.delete(entry.messageId)
       this.#gone(entry)
     }
     return back
+  }
+
+  /**
+   * Takes out what its owner may not read any more; returns what a shared subscription gave to it, for another member. A
+   * QoS 2 message that was on its way may have arrived, and is for nobody else. [MQTT-4.8.2-5]
+   */
+  takeUnreadable (): Entry[] {
+    const isUnreadable = ({ message }: Entry): boolean => !this.mayRead(message.topic)
+    // Of one that is received only PUBREL is left to be sent.
+    const sent = [...this.#inflight.values(), ...this.#again].filter(entry => !entry.released && isUnreadable(entry))
+    const queued = this.#queue.take(isUnreadable)
+    for (const entry of this.#queue0.take(isUnreadable)) entry.gone = true
+    for (const entry of sent) this.#inflight.delete(entry.messageId)
+    for (const entry of [...sent, ...queued]) this.#gone(entry)
+    this.#again = this.#again.filter(entry => !entry.gone)
+    return [...sent.filter(entry => entry.qos === 1), ...queued].filter(entry => entry.group !== null)
   }
 
   /** An entry from the store, in its order. */
@@ -348,12 +370,8 @@ export class Session {
 
   #nextId (): number {
     do this.#lastId = this.#lastId % MAX_MESSAGE_ID + 1
-    while (this.#inflight.has(this.#lastId) || this.#isAgain(this.#lastId))
+    while (this.#inflight.has(this.#lastId) || (this.#again.length > 0 && this.#again.some(entry => entry.messageId === this.#lastId)))
     return this.#lastId
-  }
-
-  #isAgain (messageId: number): boolean {
-    return this.#again.length > 0 && this.#again.some(entry => entry.messageId === messageId)
   }
 
   #note (entry: Entry): void {

@@ -3,6 +3,7 @@
 // connected; what a session is, is decided here.
 import type { BrokerState } from '../shared/broker-store.js'
 import type { Clock, Timer } from '../shared/clock.js'
+import type { Rights } from './access.js'
 import type { Journal } from './journal.js'
 import { messageFromStored } from './message.js'
 import { Entry } from './out-queue.js'
@@ -20,7 +21,7 @@ export interface SessionsParts {
   readonly received: Qos2Receiver
   readonly wills: Wills
   /** What every session is made with. */
-  readonly session: Omit<SessionParts, 'id' | 'journal' | 'nowMs'>
+  readonly session: Omit<SessionParts, 'id' | 'owner' | 'journal' | 'nowMs'>
   /** Most sessions that are kept without a connection. */
   readonly pendingLimit: number
   /** Told when a session is not kept because of that limit. */
@@ -30,6 +31,7 @@ export interface SessionsParts {
 /** What CONNECT says about the session. */
 export interface Opening {
   readonly clientId: string
+  readonly rights: Rights
   readonly cleanStart: boolean
   /** Seconds; 0 ends the session with the connection. */
   readonly expirySeconds: number
@@ -56,19 +58,47 @@ export class Sessions {
   get connected (): number { return this.#sessions.size - this.#pending.size }
 
   /** Whether a CONNECT would resume a session. [MQTT-3.2.2-2] [MQTT-3.2.2-3] */
-  goesOn (clientId: string, cleanStart: boolean): boolean {
-    return !cleanStart && this.#sessions.has(clientId)
+  goesOn ({ clientId, rights, cleanStart }: Opening): boolean {
+    const before = this.#sessions.get(clientId)
+    return !cleanStart && before !== undefined && before.owner === rights.identity.user
+  }
+
+  /** Whether the session with this id is another user's: nobody else may read its queue or end it. */
+  isOthers (clientId: string, { identity }: Rights): boolean {
+    const owner = this.#sessions.get(clientId)?.owner ?? null
+    return owner !== null && owner !== identity.user && identity.role !== 'local'
+  }
+
+  /**
+   * The users have changed: sessions of those that are gone end, at the latest with the connection that is being closed;
+   * the others follow their new rights, also with what waits for them.
+   */
+  changeRights (users: ReadonlySet<string>, rightsOfUser: (user: string) => Rights | null): void {
+    const concerned = [...this.#sessions.values()].filter(({ owner }) => owner !== null && users.has(owner))
+    for (const session of concerned) {
+      const rights = rightsOfUser(session.owner ?? '')
+      session.mayRead = topic => rights?.mayRead(topic) === true
+      session.revoked = rights === null
+    }
+    this.#parts.router.forget()
+    for (const session of concerned) {
+      if (session.revoked && !session.connected) this.#end(session)
+      else this.#takeUnreadable(session)
+    }
   }
 
   /** The session for a connection that was let in: a new one, or the one that goes on. [MQTT-3.1.2-4] [MQTT-3.1.2-5] */
-  open ({ clientId, cleanStart, expirySeconds }: Opening): Session {
+  open (opening: Opening): Session {
+    const { clientId, rights, expirySeconds } = opening
     this.#pending.get(clientId)?.cancel()
     this.#pending.delete(clientId)
     const before = this.#sessions.get(clientId)
-    const goesOn = before !== undefined && !cleanStart
+    const goesOn = before !== undefined && this.goesOn(opening)
     if (before !== undefined && !goesOn) this.#end(before)
     if (goesOn) this.#parts.wills.cancel(clientId)
-    const session = goesOn ? before : this.#begin(clientId)
+    const session = goesOn ? before : this.#begin(clientId, rights.identity.user)
+    session.mayRead = topic => rights.mayRead(topic)
+    if (goesOn) this.#parts.router.forget()
     this.mostConnected = Math.max(this.mostConnected, this.connected)
     session.expirySeconds = expirySeconds
     // One that ends with this connection must not come back after a crash either.
@@ -82,9 +112,10 @@ export class Sessions {
     const { id: clientId } = session
     session.detach()
     if (session.ended) return
-    const isKept = expirySeconds > 0 && this.#pending.size < pendingLimit
-    if (expirySeconds > 0 && !isKept) onLimit(clientId)
-    if (will !== undefined) wills.due(clientId, will, isKept ? expirySeconds : 0)
+    const mayStay = expirySeconds > 0 && !session.revoked
+    const isKept = mayStay && this.#pending.size < pendingLimit
+    if (mayStay && !isKept) onLimit(clientId)
+    if (will !== undefined) wills.due({ clientId, user: session.owner }, will, isKept ? expirySeconds : 0)
     if (!isKept) {
       this.#end(session)
       return
@@ -92,20 +123,22 @@ export class Sessions {
     session.expirySeconds = expirySeconds
     this.#store(session, clock.nowMs())
     this.#expire(session, expirySeconds)
-    this.#passOn(session, session.giveBack(group => group.hasOther(session)))
+    this.#passOn(session, session.giveBack((group, topic) => group.hasOther(session, topic)))
   }
 
   /** What is stored becomes sessions again, before anybody is let in. Damaged parts throw. */
-  restore ({ sessions, subscriptions, messages, entries, receipts }: BrokerState): void {
+  restore ({ sessions, subscriptions, messages, entries, receipts }: BrokerState, rightsOfUser: (user: string | null) => Rights | null): void {
     const { clock, router, journal, received } = this.#parts
-    for (const { clientId, expirySeconds, disconnectedAtMs } of sessions) {
+    for (const { clientId, user, expirySeconds, disconnectedAtMs } of sessions) {
       // One that was connected when the process ended is without a connection since now.
       const leftSeconds = disconnectedAtMs === null ? expirySeconds : expirySeconds - (clock.nowMs() - disconnectedAtMs) / 1_000
-      if (expirySeconds === 0 || leftSeconds <= 0) {
+      const rights = rightsOfUser(user)
+      if (expirySeconds === 0 || leftSeconds <= 0 || rights === null) {
         journal.sessionGone(clientId, [])
         continue
       }
-      const session = this.#begin(clientId)
+      const session = this.#begin(clientId, user)
+      session.mayRead = topic => rights.mayRead(topic)
       session.expirySeconds = expirySeconds
       session.isInStore = true
       if (disconnectedAtMs === null) this.#store(session, clock.nowMs())
@@ -140,7 +173,12 @@ export class Sessions {
     }
     // Those of the sessions that have ended meanwhile.
     for (const [number, { storedFor }] of byNumber) if (storedFor === 0) journal.messageGone(number)
-    for (const { clientId, packetId } of receipts) if (this.#sessions.has(clientId)) received.restore(clientId, packetId)
+    for (const { clientId, packetId } of receipts) {
+      const session = this.#sessions.get(clientId)
+      if (session !== undefined) received.restore(clientId, session.owner, packetId)
+    }
+    // The users may have changed while nobody looked.
+    for (const session of this.#sessions.values()) this.#takeUnreadable(session)
   }
 
   /** No session ends any more by time. */
@@ -149,16 +187,16 @@ export class Sessions {
     this.#pending.clear()
   }
 
-  #begin (clientId: string): Session {
+  #begin (clientId: string, owner: string | null): Session {
     const { session: parts, journal, clock } = this.#parts
-    const session = new Session({ ...parts, id: clientId, journal, nowMs: () => clock.nowMs() })
+    const session = new Session({ ...parts, id: clientId, owner, journal, nowMs: () => clock.nowMs() })
     this.#sessions.set(clientId, session)
     return session
   }
 
   #store (session: Session, disconnectedAtMs: number | null): void {
     session.isInStore = true
-    this.#parts.journal.session({ clientId: session.id, expirySeconds: session.expirySeconds, disconnectedAtMs })
+    this.#parts.journal.session({ clientId: session.id, user: session.owner, expirySeconds: session.expirySeconds, disconnectedAtMs })
   }
 
   #expire (session: Session, afterSeconds: number): void {
@@ -182,10 +220,15 @@ export class Sessions {
     wills.sessionEnded(session.id)
   }
 
+  /** What waits for a user who may not read it any more is for others or nobody. */
+  #takeUnreadable (session: Session): void {
+    for (const { group, message } of session.takeUnreadable()) if (group !== null) this.#parts.router.routeAgain(group, message)
+  }
+
   /** What a member of a shared subscription has not acknowledged goes to another one. */
   #passOn (session: Session, entries: readonly Entry[]): void {
     for (const { group, message } of entries) {
-      if (group !== null && (session.ended || group.hasOther(session))) this.#parts.router.routeAgain(group, message)
+      if (group !== null && (session.ended || group.hasOther(session, message.topic))) this.#parts.router.routeAgain(group, message)
     }
   }
 }

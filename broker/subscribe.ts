@@ -21,6 +21,8 @@ export interface SubscribeParts {
   readonly limits: TopicLimits & { readonly subscriptionsPerClient: number }
   /** Told of a subscription that is refused because of a limit. */
   readonly onLimit: (connection: Connection, words: string) => void
+  /** Told of a subscription to what is not for this client. */
+  readonly onDenied: (connection: Connection, filter: string) => void
 }
 
 /** A subscription that retained messages are due for. */
@@ -31,10 +33,16 @@ interface Due {
   readonly options: SubscriptionOptions
 }
 
-/** The disk does not work: the client is closed without an answer. */
-function unwritten (connection: Connection): boolean {
-  connection.end(Reason.serverBusy, UNWRITTEN)
-  return false
+/** Answers when that is on disk. Where the disk does not work the client is closed without an answer. */
+function afterWrite (journal: Journal, connection: Connection, answer: () => void): void {
+  const done = connection.begin()
+  journal.afterWrite(() => {
+    answer()
+    done()
+  }, () => {
+    connection.end(Reason.serverBusy, UNWRITTEN)
+    return false
+  })
 }
 
 export class Subscribe {
@@ -55,7 +63,7 @@ export class Subscribe {
       for (const { filter, parsed, options } of due) session.offerRetained(filter, this.#retainedFor(session, parsed, options))
     }
     if (journal.changes === before) answer()
-    else journal.afterWrite(answer, () => unwritten(connection))
+    else afterWrite(journal, connection, answer)
   }
 
   unsubscribe (connection: Connection, session: Session, { messageId, unsubscriptions }: UnsubscribePacket): void {
@@ -73,17 +81,21 @@ export class Subscribe {
       if (connection.session === session) connection.write(codesBytes('unsuback', messageId, codes, connection.version ?? 4))
     }
     // Also when nothing was there: that may be on its way to the disk, since UNSUBSCRIBE came on the connection before.
-    if (session.isStored) journal.afterWrite(answer, () => unwritten(connection))
+    if (session.isStored) afterWrite(journal, connection, answer)
     else answer()
   }
 
   #grant (connection: Connection, session: Session, { topic, qos, nl = false, rap = false, rh = 0 }: Subscription, id: number, due: Due[]): number {
-    const { router, journal, limits, onLimit } = this.#parts
+    const { router, journal, limits, onLimit, onDenied } = this.#parts
     const isV5 = connection.version === 5
     const parsed = parseFilter(topic)
     if (parsed === null || isTooLong(topic, limits)) {
       onLimit(connection, 'a topic filter is too long or has too many levels')
       return isV5 ? Reason.topicFilterInvalid : Reason.unspecified
+    }
+    if (!connection.rights.maySubscribe(parsed.filter)) {
+      onDenied(connection, topic)
+      return isV5 ? Reason.notAuthorized : Reason.unspecified
     }
     const isNew = !session.subscriptions.has(topic)
     if (isNew && session.subscriptions.size >= limits.subscriptionsPerClient) {
@@ -106,7 +118,7 @@ export class Subscribe {
         yield null
         continue
       }
-      if (noLocal && message.from === session.id) continue
+      if ((noLocal && message.from === session.id) || !session.mayRead(message.topic)) continue
       yield new Entry(message, Math.min(message.qos, qos) as Qos, true, id > 0 ? [id] : null, null)
     }
   }

@@ -5,6 +5,8 @@ import { Reason } from './reason-codes.js'
 
 export interface OwnershipParts {
   readonly aedes: AedesBroker
+  /** Whether a client may have its id, which another one may have to leave; false ends it. */
+  readonly mayOwn: (client: AedesClient) => boolean
   /** A client is the one with its id now, and may be let in. */
   readonly onOwner: (client: AedesClient) => void
   /** The client whose id it was is gone. */
@@ -12,14 +14,15 @@ export interface OwnershipParts {
 }
 
 /** To be called once, before any client connects. */
-export function correctOwnership ({ aedes, onOwner, onGone }: OwnershipParts): void {
+export function correctOwnership ({ aedes, mayOwn, onOwner, onGone }: OwnershipParts): void {
   // aedes looks a client id up in a plain object, in which `constructor` is found without anybody being connected.
   aedes.clients = Object.assign(Object.create(null) as Record<string, AedesClient>, aedes.clients)
 
   const register = (client: AedesClient): void => {
     const id = client.id ?? ''
     const before = aedes.clients[id]
-    if (client.closed) return
+    // Asked at every try: another user may have got the id meanwhile.
+    if (client.closed || !mayOwn(client)) return
     if (before === undefined) {
       aedes._finishRegisterClient(client)
       onOwner(client)

@@ -78,3 +78,20 @@ export function parseFilter (text: string): ParsedFilter | null {
   const [, group = '', filter = ''] = match ?? []
   return match === null || /[+#]/.test(group) ? null : { filter, group }
 }
+
+/** Whether some topic matches both filters, which must be valid. */
+export function overlaps (one: string, other: string): boolean {
+  const a = one.split('/')
+  const b = other.split('/')
+  // Wildcards at the start do not reach $SYS and the like. [MQTT-4.7.2-1]
+  const isSystem = (level: string | undefined): boolean => level?.startsWith('$') === true
+  const isWild = (level: string | undefined): boolean => level === '+' || level === '#'
+  if ((isSystem(a[0]) && isWild(b[0])) || (isSystem(b[0]) && isWild(a[0]))) return false
+  for (let i = 0; ; i++) {
+    const [x, y] = [a[i], b[i]]
+    if (x === '#' || y === '#' || (x === undefined && y === undefined)) return true
+    // `a/#` matches `a` as well, which the line above has seen only for the longer one.
+    if (x === undefined || y === undefined) return false
+    if (x !== '+' && y !== '+' && x !== y) return false
+  }
+}

@@ -10,14 +10,21 @@ import type { Will } from './packets.js'
 export interface WillParts {
   readonly clock: Clock
   readonly journal: Journal
-  /** Publishes a will, as if its client did. */
-  readonly publish: (clientId: string, will: Will) => void
+  /** Publishes a will, as if its client did, if its user may still do that. */
+  readonly publish: (from: WillOwner, will: Will) => void
+}
+
+/** Whose will it is. */
+export interface WillOwner {
+  readonly clientId: string
+  /** Null for a client that did not say who it is. */
+  readonly user: string | null
 }
 
 export class Wills {
   readonly #parts: WillParts
   /** Those that wait for their delay, by client id. */
-  readonly #delayed = new Map<string, { readonly timer: Timer, readonly will: Will }>()
+  readonly #delayed = new Map<string, { readonly timer: Timer, readonly owner: WillOwner, readonly will: Will }>()
   /** Clients that the store has a will of: for all others there is nothing to take away. */
   readonly #stored = new Set<string>()
 
@@ -26,13 +33,14 @@ export class Wills {
   }
 
   /** A client has connected with a will, or without one. */
-  keep (clientId: string, will: Will | undefined): void {
+  keep (owner: WillOwner, will: Will | undefined): void {
+    const { clientId } = owner
     if (will === undefined) {
       this.drop(clientId)
       return
     }
     this.#stored.add(clientId)
-    this.#parts.journal.will(clientId, toStored(clientId, will))
+    this.#parts.journal.will(clientId, toStored(owner, will))
   }
 
   /** The client has taken its will back, or it is published. [MQTT-3.1.2-10] */
@@ -41,17 +49,18 @@ export class Wills {
   }
 
   /** The connection is gone: the will is due after its delay, or when the session ends. */
-  due (clientId: string, will: Will, sessionExpirySeconds: number): void {
+  due (owner: WillOwner, will: Will, sessionExpirySeconds: number): void {
+    const { clientId } = owner
     const delaySeconds = Math.min(will.properties?.willDelayInterval ?? 0, sessionExpirySeconds)
     if (delaySeconds === 0) {
-      this.#publish(clientId, will)
+      this.#publish(owner, will)
       return
     }
     const timer = this.#parts.clock.after(delaySeconds * 1_000, () => {
       this.#delayed.delete(clientId)
-      this.#publish(clientId, will)
+      this.#publish(owner, will)
     })
-    this.#delayed.set(clientId, { timer, will })
+    this.#delayed.set(clientId, { timer, owner, will })
   }
 
   /** The client is back in its session before the delay was over. [MQTT-3.1.3-9] */
@@ -61,16 +70,16 @@ export class Wills {
 
   /** The session has ended: what waits is due now. */
   sessionEnded (clientId: string): void {
-    const will = this.#take(clientId)
-    if (will !== undefined) this.#publish(clientId, will)
+    const delayed = this.#take(clientId)
+    if (delayed !== undefined) this.#publish(delayed.owner, delayed.will)
   }
 
   /** From the store, after a crash: every connection is gone. */
   restore (stored: readonly StoredWill[], sessionExpiryOf: (clientId: string) => number): void {
-    for (const { clientId, message, delaySeconds } of stored) {
+    for (const { clientId, user, message, delaySeconds } of stored) {
       this.#stored.add(clientId)
       const { topic, payload, qos, retain, properties } = messageFromStored(message)
-      this.due(clientId, { topic, payload, qos, retain, properties: { ...properties, willDelayInterval: delaySeconds } }, sessionExpiryOf(clientId))
+      this.due({ clientId, user }, { topic, payload, qos, retain, properties: { ...properties, willDelayInterval: delaySeconds } }, sessionExpiryOf(clientId))
     }
   }
 
@@ -80,21 +89,21 @@ export class Wills {
     this.#delayed.clear()
   }
 
-  #take (clientId: string): Will | undefined {
+  #take (clientId: string): { readonly owner: WillOwner, readonly will: Will } | undefined {
     const delayed = this.#delayed.get(clientId)
     delayed?.timer.cancel()
     this.#delayed.delete(clientId)
-    return delayed?.will
+    return delayed
   }
 
-  #publish (clientId: string, will: Will): void {
-    this.#parts.publish(clientId, will)
-    this.drop(clientId)
+  #publish (owner: WillOwner, will: Will): void {
+    this.#parts.publish(owner, will)
+    this.drop(owner.clientId)
   }
 }
 
-function toStored (clientId: string, { topic, payload, qos, retain, properties }: Will): StoredWill {
+function toStored ({ clientId, user }: WillOwner, { topic, payload, qos, retain, properties }: Will): StoredWill {
   // Its expiry begins when it is published.
   const message = new Message({ topic, payload, qos, retain, properties, from: clientId })
-  return { clientId, message: message.toStored(), delaySeconds: properties?.willDelayInterval ?? 0 }
+  return { clientId, user, message: message.toStored(), delaySeconds: properties?.willDelayInterval ?? 0 }
 }

@@ -1,9 +1,12 @@
 // The whole of parkmq in one process, put together in the order that the guarantees need: ledger, lots of the settings,
 // broker without listeners, services (which publish everything retained), and only then the listeners.
 import { createEmbeddedBroker } from '../broker/index.js'
+import { usersFileOf } from '../broker/users-file.js'
+import { openUsers, type Users } from '../broker/users.js'
 import { startOccupancy } from '../services/occupancy/service.js'
 import { seedLots } from '../services/reservation/lots.js'
 import { startReservation } from '../services/reservation/service.js'
+import type { OnAccess } from '../shared/access-event.js'
 import type { Bus } from '../shared/bus.js'
 import { systemClock, type Clock } from '../shared/clock.js'
 import type { Config } from '../shared/config.js'
@@ -12,6 +15,7 @@ import { createMetrics, type Metrics } from '../shared/metrics.js'
 import { connectMqttBus, type MqttBus } from '../shared/mqtt-bus.js'
 import { readClientTls } from '../shared/mqtt-tls.js'
 import { topics } from '../shared/topics.js'
+import { createAccessAudit } from '../storage/access-audit.js'
 import { openBrokerStore } from '../storage/broker-store.js'
 import { openLedger } from '../storage/open.js'
 import type { Ledger } from '../storage/ledger.js'
@@ -48,12 +52,15 @@ export async function startApp ({ config, log, clock = systemClock, metrics = cr
     const ledger = await openLedger({ config, clock, metrics })
     stops.push(() => ledger.close())
     await seedLots(ledger, config.lots)
-    const broker = await openBroker(config, clock, log, metrics)
+    const audit = createAccessAudit({ ledger, clock, log, metrics })
+    const onAccess = audit.note
+    stops.push(() => audit.stop())
+    const broker = await openBroker(config, clock, log, metrics, onAccess)
     stops.push(() => broker.close())
     const shared = { ledger, clock, log, metrics, config }
     const occupancy = await startOccupancy({ ...shared, bus: await broker.busOf('occupancy') })
     stops.push(() => occupancy.stop())
-    const reservation = await startReservation({ ...shared, version, bus: await broker.busOf('reservation'), otherMethods: broker.methods })
+    const reservation = await startReservation({ ...shared, version, bus: await broker.busOf('reservation'), onAccess, otherMethods: broker.methods })
     stops.push(() => reservation.stop())
     const http = config.httpPort === undefined ? null : await startHttp({ port: config.httpPort, host: config.host, ledger, metrics, log })
     if (http) stops.push(http.stop)
@@ -74,23 +81,30 @@ interface Broker {
   close (): Promise<void>
 }
 
-async function openBroker (config: Config, clock: Clock, log: Log, metrics: Metrics): Promise<Broker> {
+async function openBroker (config: Config, clock: Clock, log: Log, metrics: Metrics, onAccess: OnAccess): Promise<Broker> {
   const { broker: url, node } = config
   if (url === undefined) {
+    const file = usersFileOf(config)
     const store = await openBrokerStore(config.data, { metrics })
+    let users: Users | null = null
+    const closeOthers = async (): Promise<void> => {
+      await users?.close()
+      await store.close()
+    }
     try {
-      const broker = await createEmbeddedBroker({ config, clock, log, metrics, store, version })
+      if (file !== null) users = await openUsers({ file, clock, log, metrics })
+      const broker = await createEmbeddedBroker({ config, clock, log, metrics, store, users, version, onAccess })
       return {
         methods: broker.methods,
         busOf: async () => broker.bus,
         listen: () => broker.listen(),
         close: async () => {
           await broker.close()
-          await store.close()
+          await closeOthers()
         }
       }
     } catch (error) {
-      await store.close()
+      await closeOthers()
       throw error
     }
   }

@@ -14,6 +14,8 @@ import { ask } from './prompt.js'
 /** Who one is, and whom one trusts. */
 export interface LoginOptions extends ClientTlsFiles {
   user?: string
+  /** The flag that `user` is from, for messages; default `--user`. */
+  userFlag?: UserFlag
   passwordStdin?: boolean
 }
 
@@ -23,19 +25,22 @@ export interface ClientOptions extends LoginOptions {
   timeout: string
 }
 
+/** The flag that names who logs in: another where `--user` means something else. */
+export type UserFlag = '--user' | '--login'
+
 /** A command that speaks to a running parkmq, with the options that all of those have. */
-export function clientCommand (name: string, description: string): Command {
+export function clientCommand (name: string, description: string, userFlag: UserFlag = '--user'): Command {
   return withLogin(new Command(name)
     .description(description)
-    .addOption(new Option('--url <url>', 'the broker, mqtt://, mqtts://, ws:// or wss:// (PARKMQ_URL)').default(defaultUrl())))
+    .addOption(new Option('--url <url>', 'the broker, mqtt://, mqtts://, ws:// or wss:// (PARKMQ_URL)').default(defaultUrl())), userFlag)
     .option('--timeout <seconds>', 'how long to wait for a reply', '5')
     .option('--json', 'print the reply as JSON, for programs')
 }
 
 /** Adds the options of `loginOf`. */
-export function withLogin (command: Command): Command {
+export function withLogin (command: Command, userFlag: UserFlag = '--user'): Command {
   return command
-    .option('--user <name>', 'log in as this user (PARKMQ_USER); the password is PARKMQ_PASSWORD, or asked for')
+    .option(`${userFlag} <name>`, 'log in as this user (PARKMQ_USER); the password is PARKMQ_PASSWORD, or asked for')
     .option('--password-stdin', 'read the password from a pipe or file')
     .option('--ca <file>', 'trust this authority besides the usual ones, for mqtts:// and wss:// (PARKMQ_CA)')
     .option('--cert <file>', 'show this certificate to the broker (PARKMQ_CERT)')
@@ -49,16 +54,17 @@ export function withLogin (command: Command): Command {
 export async function loginOf (url: string, options: LoginOptions): Promise<Pick<ConnectOptions, 'tls' | 'username' | 'password'>> {
   const given = clientEnvironment()
   const parsed = URL.canParse(url) ? new URL(url) : null
+  const { userFlag = '--user' } = options
   const isSecure = parsed !== null && TLS_PROTOCOLS.has(parsed.protocol)
   for (const flag of ['ca', 'cert', 'key'] as const) {
     if (options[flag] !== undefined && !isSecure) throw new UsageError(`--${flag} is for connections with TLS: write mqtts:// or wss:// in --url, or leave it out`)
   }
   const tls = isSecure ? await readClientTls({ ca: options.ca ?? given.ca, cert: options.cert ?? given.cert, key: options.key ?? given.key }) : undefined
-  if (options.user !== undefined && parsed !== null && parsed.username !== '') throw new UsageError('the URL and --user both name a user; leave one of them out')
+  if (options.user !== undefined && parsed !== null && parsed.username !== '') throw new UsageError(`the URL and ${userFlag} both name a user; leave one of them out`)
   const username = parsed !== null && parsed.username !== '' ? decodeURIComponent(parsed.username) : options.user ?? given.user
   const login = { ...tls !== undefined && { tls }, ...username !== undefined && { username } }
   if (username === undefined) {
-    if (options.passwordStdin) throw new UsageError('--password-stdin is the password of a user; name the user with --user')
+    if (options.passwordStdin) throw new UsageError(`--password-stdin is the password of a user; name the user with ${userFlag}`)
     return login
   }
   if (parsed !== null && parsed.password !== '') return login

@@ -8,7 +8,7 @@ import { shownUrl } from '../shared/mqtt-client.js'
 import { ClientList, firstIssue, type Reply } from '../shared/schemas.js'
 import { clientCommand, printReply, withService, type ClientOptions } from './client.js'
 import { EXIT } from './exit.js'
-import { table } from './table.js'
+import { printable, table } from './table.js'
 
 const EVERY_MS = 2_000
 
@@ -74,11 +74,6 @@ function shown ({ clients, more, at }: ClientList, { client, slow }: ClientsOpti
   ])
   const text = table(['CLIENT', 'STATE', 'INFLIGHT', 'QUEUED', 'KB', 'SENT', 'DROPPED', 'CONFLATED', 'PROGRESS', 'SUBS', 'MQTT', 'ADDRESS'], rows)
   return more === 0 ? text : `${text}\nand ${more} more that are less behind; --client shows any of them`
-}
-
-/** A client chooses its id: it must not write on an operator's terminal. */
-function printable (text: string): string {
-  return text.replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, '?')
 }
 
 function ago (ms: number): string {

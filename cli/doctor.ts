@@ -1,47 +1,81 @@
 // `parkmq doctor`: the settings as they will be used and where each comes from, and checks of what usually goes wrong.
+import { X509Certificate } from 'node:crypto'
 import { access, constants, stat, statfs } from 'node:fs/promises'
 import { createServer, isIP } from 'node:net'
 import { dirname, resolve } from 'node:path'
-import { rootCertificates } from 'node:tls'
+import { connect, rootCertificates } from 'node:tls'
 import { Command } from 'commander'
 import { readCertificates } from '../broker/tls.js'
 import { loadConfig, urlOf, type Config } from '../shared/config.js'
 import { messageOf } from '../shared/errors.js'
-import { connectMqtt, endMqtt, shownUrl, type ConnectOptions } from '../shared/mqtt-client.js'
+import { connectMqtt, endMqtt, LoginRefusedError, shownUrl, type ConnectOptions } from '../shared/mqtt-client.js'
 import { createRequester } from '../shared/requester.js'
 import { isFolderInUse } from '../storage/sqlite.js'
+import { accessChecks } from './access-checks.js'
+import { accessJson, accessText } from './access-table.js'
+import { shownChecks, type Check } from './check.js'
 import { loginOf, withLogin, type LoginOptions } from './client.js'
 import { EXIT } from './exit.js'
 import { table } from './table.js'
 
-const DAY_MS = 24 * 3_600_000
-/** How long before its end a certificate is warned of, in days. */
-const WARN_DAYS = 14
-
-interface Check {
-  readonly name: string
-  /** Null for what is neither right nor wrong. */
-  readonly ok: boolean | null
-  readonly said: string
+interface DoctorOptions extends LoginOptions {
+  access?: boolean
+  json?: boolean
+  config?: string
+  host?: string
+  port?: string
+  wsPort?: string
+  data?: string
+  users?: string
+  allowAnonymous?: boolean
+  tlsCert?: string
+  tlsKey?: string
+  tlsCa?: string
 }
+
+const EXAMPLES = `
+The options from --config to --tls-ca are those of \`parkmq start\`: what is checked is what a start with them would do. The
+others are for the running broker, which is asked whether it answers.
+
+Examples:
+  parkmq doctor
+  parkmq doctor --host 0.0.0.0 --tls-cert server.pem --tls-key server.key
+  parkmq doctor --access                  who may do what: topics and requests by role
+
+Exit codes: 0 nothing is wrong, though there may be warnings; 1 something is; 2 a setting is wrong.`
 
 export function doctorCommand (): Command {
   return withLogin(new Command('doctor')
-    .description('print the settings with their sources, and check what usually goes wrong'))
+    .description('print the settings with their sources, and check what usually goes wrong')
+    .option('--access', 'print who may do what, by role, and nothing else')
     .option('--config <file>', 'settings in YAML or JSON (PARKMQ_CONFIG)')
     .option('--data <folder>', 'folder of the ledger')
+    .option('--host <address>', 'address to listen on')
     .option('--port <port>', 'MQTT over TCP')
+    .option('--ws-port <port>', 'MQTT over WebSocket')
+    .option('--users <file>', 'who may log in')
+    .option('--allow-anonymous', 'let in whoever gives no user name')
+    .option('--tls-cert <file>', 'speak TLS with this certificate')
+    .option('--tls-key <file>', 'its private key')
+    .option('--tls-ca <file>', 'know clients by certificates that this authority signed'))
     .option('--json', 'print as JSON, for programs')
-    .action(async ({ config: file, json, data, port, ...login }: LoginOptions & { config?: string, data?: string, port?: string, json?: boolean }) => {
-      const { config, sources } = loadConfig({ file, flags: { data, port } })
-      const checks = await runChecks(config, login)
-      if (json) process.stdout.write(`${JSON.stringify({ config: { ...config, ...(config.broker !== undefined && { broker: shownUrl(config.broker) }) }, sources, checks })}\n`)
-      else {
-        const settings = Object.entries(sources).map(([key, source]) => [key, shown(config[key as keyof Config]), source])
-        process.stdout.write(`${table(['SETTING', 'VALUE', 'FROM'], settings)}\n\n${table(['CHECK', '', 'FOUND'], checks.map(c => [c.name, c.ok === null ? '-' : c.ok ? 'ok' : 'NO', c.said]))}\n`)
-      }
-      if (checks.some(check => check.ok === false)) process.exitCode = EXIT.refused
+    .addHelpText('after', EXAMPLES)
+    .action(async ({ access: onlyAccess, ...options }: DoctorOptions) => {
+      if (onlyAccess) process.stdout.write(`${options.json ? accessJson() : accessText()}\n`)
+      else await examine(options)
     })
+}
+
+async function examine ({ config: file, json, host, port, wsPort, data, users, allowAnonymous, tlsCert, tlsKey, tlsCa, ...login }: Omit<DoctorOptions, 'access'>): Promise<void> {
+  const flags = { host, port, wsPort, data, users, allowAnonymous, 'tls.cert': tlsCert, 'tls.key': tlsKey, 'tls.ca': tlsCa }
+  const { config, sources } = loadConfig({ file, flags })
+  const checks = await runChecks(config, login)
+  if (json) process.stdout.write(`${JSON.stringify({ config: { ...config, ...(config.broker !== undefined && { broker: shownUrl(config.broker) }) }, sources, checks })}\n`)
+  else {
+    const settings = Object.entries(sources).map(([key, source]) => [key, shown(config[key as keyof Config]), source])
+    process.stdout.write(`${table(['SETTING', 'VALUE', 'FROM'], settings)}\n\n${shownChecks(checks)}\n`)
+  }
+  if (checks.some(check => check.ok === false)) process.exitCode = EXIT.refused
 }
 
 function shown (value: unknown): string {
@@ -56,11 +90,11 @@ function shown (value: unknown): string {
 }
 
 async function runChecks (config: Config, login: LoginOptions): Promise<Check[]> {
-  const running = await checkService(config, login)
+  const service = await checkService(config, login)
   const needed = config.broker !== undefined
-  const ports = running.ok || needed ? [] : [await checkPort('MQTT port', config.host, config.port), await checkPort('WebSocket port', config.host, config.wsPort)]
-  if (config.httpPort !== undefined && !running.ok) ports.push(await checkPort('HTTP port', config.host, config.httpPort))
-  return [checkNode(), await checkFolder(config.data), ...config.tls && !needed ? [await checkCertificate(config.tls)] : [], ...ports, running.ok || needed ? running : { ...running, ok: null }]
+  const ports = service.answers || needed ? [] : [await checkPort('MQTT port', config.host, config.port), await checkPort('WebSocket port', config.host, config.wsPort)]
+  if (config.httpPort !== undefined && !service.answers) ports.push(await checkPort('HTTP port', config.host, config.httpPort))
+  return [checkNode(), await checkFolder(config.data), ...await accessChecks(config), ...ports, service.answers || needed ? service.check : { ...service.check, ok: null }]
 }
 
 function checkNode (): Check {
@@ -100,38 +134,34 @@ async function checkPort (name: string, host: string, port: number): Promise<Che
   }
 }
 
-/** What the certificate of the listeners is for and how long it lasts. */
-async function checkCertificate (tls: NonNullable<Config['tls']>): Promise<Check> {
-  const name = 'certificate'
-  try {
-    const { names, endsAtMs } = await readCertificates(tls, Date.now())
-    const days = Math.floor((endsAtMs - Date.now()) / DAY_MS)
-    const said = `${tls.cert} is for ${names.length > 0 ? names.join(', ') : 'no name at all, which clients refuse'} and ends in ${days} days, on ${new Date(endsAtMs).toISOString().slice(0, 10)}`
-    return { name, ok: days >= WARN_DAYS && names.length > 0, said: days >= WARN_DAYS ? said : `${said}: renew it; a running parkmq takes the new files by itself` }
-  } catch (error) {
-    return { name, ok: false, said: messageOf(error) }
-  }
-}
-
 /** How to reach this machine's own broker: its certificate is known here, and it need not be for the address that it listens on. */
 async function ownTls (tls: NonNullable<Config['tls']>, { tls: given }: ConnectOptions): Promise<ConnectOptions['tls']> {
   const { cert, names: [servername] } = await readCertificates(tls, Date.now())
   return { ...given, ca: [...given?.ca ?? rootCertificates, cert.toString()], ...servername !== undefined && isIP(servername) === 0 && { servername } }
 }
 
-async function checkService (config: Config, options: LoginOptions): Promise<Check> {
+/** `answers`: a broker is there, whatever it thinks of this client. */
+async function checkService (config: Config, options: LoginOptions): Promise<{ readonly answers: boolean, readonly check: Check }> {
   const url = config.broker ?? urlOf(config.tls ? 'mqtts' : 'mqtt', config.host, config.port)
   const shownAs = shownUrl(url)
-  const name = 'running service'
+  let answers = false
+  const result = (ok: boolean | null, said: string): Awaited<ReturnType<typeof checkService>> => ({ answers, check: { name: 'running service', ok, said } })
   try {
     const login = await loginOf(url, config.broker === undefined ? options : { ...config.brokerTls, ...options })
     const tls = config.tls && config.broker === undefined ? await ownTls(config.tls, login) : login.tls
-    const client = await connectMqtt(url, { ...login, ...tls && { tls }, connectTimeoutMs: 2_000 })
+    const client = await connectMqtt(url, { ...login, ...tls && { tls }, connectTimeoutMs: 2_000 }).catch((error: unknown) => {
+      answers = error instanceof LoginRefusedError
+      // Whoever did not say who it is has not been refused anything.
+      if (answers && login.username === undefined) return null
+      throw error
+    })
+    if (client === null) return result(null, `${shownAs} answers, and lets in only users: give --user for more`)
+    answers = true
     try {
       const requester = await createRequester(client, { timeoutMs: 2_000, retries: 0 })
       try {
         const reply = await requester.request('ping', {})
-        return { name, ok: reply.ok, said: reply.ok ? `${shownAs} answers: ${JSON.stringify(reply.result)}` : `${shownAs} answers ${reply.error.code}` }
+        return result(reply.ok, reply.ok ? `${shownAs} answers: ${JSON.stringify(reply.result)}` : `${shownAs} answers ${reply.error.code}`)
       } finally {
         await requester.close()
       }
@@ -139,6 +169,24 @@ async function checkService (config: Config, options: LoginOptions): Promise<Che
       await endMqtt(client)
     }
   } catch (error) {
-    return { name, ok: false, said: `none: ${messageOf(error)}` }
+    if (!answers && config.tls && config.broker === undefined && await showsCertificate(config.host, config.port, config.tls)) {
+      answers = true
+      return result(null, `${shownAs} runs with this certificate; give its authority with --ca for more`)
+    }
+    return result(false, answers ? messageOf(error) : `none: ${messageOf(error)}`)
   }
+}
+
+/** Whether the certificate of these settings is shown at their port. Nothing is sent there but the handshake. */
+async function showsCertificate (host: string, port: number, tls: NonNullable<Config['tls']>): Promise<boolean> {
+  const { cert } = await readCertificates(tls, Date.now())
+  return await new Promise(resolve => {
+    const socket = connect({ host, port, rejectUnauthorized: false, timeout: 2_000 })
+    const end = (isShown: boolean): void => {
+      resolve(isShown)
+      socket.destroy()
+    }
+    socket.once('secureConnect', () => end(socket.getPeerX509Certificate()?.fingerprint256 === new X509Certificate(cert).fingerprint256))
+      .once('timeout', () => end(false)).on('close', () => end(false)).on('error', () => end(false))
+  })
 }

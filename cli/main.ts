@@ -1,6 +1,7 @@
 // The command line. Only here the process ends with a code: 0 done, 1 refused, 2 wrong usage, 3 unreachable.
 import { Command, CommanderError } from 'commander'
 import { messageOf } from '../shared/errors.js'
+import { auditCommand } from './audit.js'
 import { clientsCommand } from './clients.js'
 import { doctorCommand } from './doctor.js'
 import { EXIT } from './exit.js'
@@ -8,6 +9,7 @@ import { lotCommands } from './lots.js'
 import { reservationCommands } from './reservations.js'
 import { simulateCommand } from './simulate.js'
 import { startCommand } from './start.js'
+import { userCommand } from './user.js'
 import { version } from './version.js'
 import { watchCommand } from './watch.js'
 
@@ -17,7 +19,7 @@ const program = new Command('parkmq')
   .showHelpAfterError('(--help shows how)')
   .exitOverride()
 
-const commands = [startCommand(), ...lotCommands(), ...reservationCommands(), watchCommand(), clientsCommand(), simulateCommand(), doctorCommand()]
+const commands = [startCommand(), ...lotCommands(), ...reservationCommands(), watchCommand(), clientsCommand(), auditCommand(), userCommand(), simulateCommand(), doctorCommand()]
 for (const command of commands) program.addCommand(inherit(command))
 
 /** A parse error of any command becomes an exception, so that it has our exit code. */

@@ -3,7 +3,7 @@ import type { Command } from 'commander'
 import { Plate, type RequestBody } from '../shared/schemas.js'
 import { clientCommand, requestAndPrint, seconds, UsageError, wholeNumber, type ClientOptions } from './client.js'
 import { checkSecretsFolder, keepSecret, secretOf } from './secrets.js'
-import { table } from './table.js'
+import { local, table } from './table.js'
 
 interface ReservationResult { reservation: string, lot: string, plate: string, status: string, from: string, until: string, secret?: string }
 
@@ -65,9 +65,4 @@ function listCommand (): Command {
         return table(['RESERVATION', 'LOT', 'PLATE', 'STATUS', 'FROM', 'UNTIL'], rows) + (next === undefined ? '' : `\nthere are more: --after ${next}`)
       })
     })
-}
-
-/** A time of the service in the user's zone, to the second. */
-function local (iso: string): string {
-  return new Date(iso).toLocaleString('sv-SE')
 }

@@ -31,7 +31,8 @@ Examples:
   parkmq simulate --replay other.csv --columns name=car_park,capacity=places,occupancy=taken,time=at
 
 A sensor is known by its name and its epoch. The name comes from the seed, the epoch is the time of the start: two runs at
-the same time need different seeds. Ctrl-C sends what is held back, waits for the acknowledgements and prints the summary.
+the same time need different seeds. With --user NAME the names begin with NAME and a dot, as a device's must; a device may
+make no requests, so it needs --lots and --capacity, and a user of the role service may do everything. Ctrl-C sends what is held back, waits for the acknowledgements and prints the summary.
 
 Exit codes: 0 done; 1 a message was refused, or --verify found a difference; 2 wrong usage; 3 nobody answers; 130 Ctrl-C.`
 

@@ -1,5 +1,6 @@
 // `parkmq start`: broker and services in one process, until Ctrl-C.
 import { Command } from 'commander'
+import { checkExposure } from '../broker/exposure.js'
 import { loadConfig, urlOf } from '../shared/config.js'
 import { shownUrl } from '../shared/mqtt-client.js'
 import { createLog, type LogLevel } from '../shared/log.js'
@@ -13,6 +14,8 @@ interface StartOptions {
   httpPort?: string
   data?: string
   config?: string
+  users?: string
+  allowAnonymous?: boolean
   tlsCert?: string
   tlsKey?: string
   tlsCa?: string
@@ -33,6 +36,8 @@ export function startCommand (): Command {
     .option('--http-port <port>', 'serve /health and /metrics here (PARKMQ_HTTP_PORT; default: off)')
     .option('--data <folder>', 'folder of the ledger (PARKMQ_DATA; default ./data)')
     .option('--config <file>', 'settings in YAML or JSON (PARKMQ_CONFIG)')
+    .option('--users <file>', 'who may log in, made with `parkmq user` (PARKMQ_USERS; default users.yaml in the data folder if that is there)')
+    .option('--allow-anonymous', 'let in whoever gives no user name: as a display where there are users, else with every right (PARKMQ_ALLOW_ANONYMOUS)')
     .option('--tls-cert <file>', 'speak TLS with this certificate, on ports 8883 and 9443 unless others are given (PARKMQ_TLS_CERT)')
     .option('--tls-key <file>', 'its private key (PARKMQ_TLS_KEY)')
     .option('--tls-ca <file>', 'know clients by certificates that this authority signed (PARKMQ_TLS_CA)')
@@ -50,7 +55,10 @@ export function startCommand (): Command {
         flags: { ...others, 'tls.cert': tlsCert, 'tls.key': tlsKey, 'tls.ca': tlsCa, 'brokerTls.ca': brokerCa, 'brokerTls.cert': brokerCert, 'brokerTls.key': brokerKey }
       })
       const tls = config.tls !== undefined
+      // Before anything is opened.
+      const exposed = checkExposure(config)
       const log = createLog(config.logLevel, process.stdout.isTTY)
+      if (exposed !== null) log.warn(exposed)
       const startedMs = performance.now()
       const app = await startApp({ config, log })
       const lots = (await app.ledger.allLots()).length

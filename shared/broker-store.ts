@@ -18,6 +18,8 @@ export interface StoredMessage {
 
 export interface StoredSession {
   readonly clientId: string
+  /** Whose it is; null for a client that did not say who it is. */
+  readonly user: string | null
   /** How long it lives without a connection, in seconds. */
   readonly expirySeconds: number
   /** Milliseconds since 1970; null while its client is connected. */
@@ -55,6 +57,8 @@ export interface StoredEntry {
 
 export interface StoredWill {
   readonly clientId: string
+  /** Whose it is; null for a client that did not say who it is. */
+  readonly user: string | null
   readonly message: StoredMessage
   readonly delaySeconds: number
 }

@@ -1,5 +1,6 @@
 // The Bus: the only thing that a service knows of MQTT. Two ways to have one: `broker/bus.ts` over the embedded broker
 // and `shared/mqtt-bus.ts` over any MQTT 5 broker. One contract suite (tests/bus) runs on both.
+import type { Role } from './access.js'
 import type { Refusal } from './errors.js'
 
 /** MQTT 5 properties that travel with a message. */
@@ -25,8 +26,14 @@ export interface Delivery {
   readonly properties: MessageProperties
   /** Who sent it, where the broker knows: always on the embedded broker, never on an external one. */
   readonly clientId?: string
+  /** Where it was sent from; absent for a will. */
+  readonly address?: string
   /** The user that the broker checked; absent where there are no users. */
   readonly user?: string
+  /** What that user may do; absent where the broker does not know it. */
+  readonly role?: Role
+  /** Replies may go only to topics that begin with this; absent where any will do that is nobody else's. */
+  readonly replyBase?: string
   readonly receivedAtMs: number
 }
 

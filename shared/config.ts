@@ -9,6 +9,7 @@ import { ConfiguredLot, firstIssue, NewLot } from './schemas.js'
 // Flags and variables are text; a file has numbers.
 const port = z.preprocess(value => typeof value === 'string' && /^\d+$/.test(value) ? Number(value) : value, z.int().min(0).max(65_535))
 const count = (least: number) => z.int().min(least)
+const yesOrNo = z.preprocess(value => value === 'true' ? true : value === 'false' ? false : value, z.boolean())
 
 const file = (flag: string) => z.string({ error: ({ input }) => input === undefined ? `is missing: name the file, also with ${flag}` : 'is not the name of a file' }).min(1)
 
@@ -29,6 +30,8 @@ export const Config = z.strictObject({
   wsOrigins: z.array(z.string()).default([]).describe('origins of web pages, such as https://display.example, that may connect besides those of this host'),
   httpPort: port.optional().describe('/health and /metrics; 0 takes any free port'),
   data: z.string().min(1).default('./data').describe('folder of the ledger'),
+  users: z.string().min(1).optional().describe('file of the users (`parkmq user`); when absent, `users.yaml` in the data folder if that is there'),
+  allowAnonymous: yesOrNo.default(false).describe('let in whoever gives no user name: where there are users, as a display; where there are none, with every right and from wherever `host` can be reached'),
   broker: z.url({ protocol: /^(mqtts?|wss?)$/ }).optional().describe('use this MQTT 5 broker instead of the embedded one'),
   brokerTls: z.strictObject({
     ca: file('--broker-ca').optional().describe('file of the authority that signed the certificate of `broker`, in PEM; it is trusted besides the usual ones'),
@@ -44,11 +47,14 @@ export const Config = z.strictObject({
     connectTimeoutMs: count(100).default(10_000).describe('how long a new connection may take to send its CONNECT'),
     connections: count(1).default(10_000).describe('most connections at once'),
     connectionsPerAddress: count(1).default(5_000).describe('most connections at once from one address'),
+    loginsPerAddress: count(1).default(2_000).describe('most log-ins of one address (IPv6: of one /64) that wait to be checked; others are sent away after the same wait'),
     keepAliveSeconds: count(1).max(65_535).default(300).describe('longest keep alive: an MQTT 5.0 client that asks for a longer one, or none, is given this one, in seconds'),
     publishesPerSecond: count(1).default(100_000).describe('most messages that one client publishes in a second; a faster one is read more slowly'),
     receiveMaximum: count(1).max(65_535).default(1_000).describe('most messages of QoS 1 and 2 that an MQTT 5.0 client may have unacknowledged (Receive Maximum)'),
+    qos2Ids: count(1).default(1_000_000).describe('most received QoS 2 messages of all clients together that are not released (PUBREL) yet; a user, or a client without one, may have as many as is left for all others, and each session 20 in any case'),
     subscriptionsPerClient: count(1).default(1_000).describe('most subscriptions of one client'),
     topicLevels: count(1).max(1_000).default(100).describe('most levels of a topic or filter'),
+    clientIdBytes: count(23).max(65_535).default(256).describe('longest client id, in bytes'),
     topicBytes: count(16).max(65_535).default(4_096).describe('longest topic or filter, in bytes'),
     maxInflight: count(1).max(65_535).default(20).describe('most messages of QoS 1 and 2 on their way to one client unacknowledged; its Receive Maximum counts if it is lower'),
     queueMessages: count(1).default(1_000).describe('most messages that wait for one client, without those of which only the newest of a topic waits'),
@@ -67,6 +73,8 @@ export const Config = z.strictObject({
     historyMs: count(1_000).default(24 * 3_600_000).describe('how long replies are kept for repeats'),
     auditMs: count(1_000).default(90 * 24 * 3_600_000).describe('how long the audit and ended reservations are kept'),
     sensorMs: count(1_000).default(90 * 24 * 3_600_000).describe('how long the identity of a silent sensor is kept'),
+    loginDelayMs: count(0).default(5_000).describe('longest wait that failed log-ins bring upon the next one of the same address or user name'),
+    loginForgetMs: count(1_000).default(15 * 60_000).describe('how long failed log-ins are remembered'),
     sysMs: count(0).default(10_000).describe('how often the broker publishes its numbers on $SYS/broker/...; 0: never')
   }).prefault({}),
   lots: z.array(ConfiguredLot).default([
@@ -82,6 +90,7 @@ function lot (id: string, capacity: number, occupied: number): NewLot {
 /** The settings that have an environment variable and (in the CLI) a flag. */
 export const VARIABLES = {
   PARKMQ_HOST: 'host', PARKMQ_PORT: 'port', PARKMQ_WS_PORT: 'wsPort', PARKMQ_HTTP_PORT: 'httpPort', PARKMQ_DATA: 'data',
+  PARKMQ_USERS: 'users', PARKMQ_ALLOW_ANONYMOUS: 'allowAnonymous',
   PARKMQ_BROKER: 'broker', PARKMQ_NODE: 'node', PARKMQ_LOG_LEVEL: 'logLevel',
   PARKMQ_TLS_CERT: 'tls.cert', PARKMQ_TLS_KEY: 'tls.key', PARKMQ_TLS_CA: 'tls.ca',
   PARKMQ_CA: 'brokerTls.ca', PARKMQ_CERT: 'brokerTls.cert', PARKMQ_KEY: 'brokerTls.key'

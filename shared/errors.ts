@@ -11,7 +11,7 @@ export const ERRORS = {
   lot_closed: { meaning: 'the lot is closed', action: 'try another lot' },
   lot_in_use: { meaning: 'the lot still has live reservations', action: 'cancel them or wait until they end' },
   unknown_reservation: { meaning: 'no reservation fits', action: 'check the id, or lot and plate' },
-  not_yours: { meaning: 'the secret is missing or wrong', action: 'send the secret that `reserve` returned' },
+  not_yours: { meaning: 'the reservation is another\'s, and the secret is missing or wrong', action: 'send the secret that `reserve` returned, or log in as the user who made it' },
   already_arrived: { meaning: 'the car is in already', action: 'use `depart` when it leaves' },
   already_cancelled: { meaning: 'the reservation was cancelled before', action: 'nothing' },
   not_arrived: { meaning: 'the car has not arrived', action: 'use `arrive` first, or `cancel`' },
@@ -22,13 +22,13 @@ export const ERRORS = {
   internal: { meaning: 'a fault of parkmq; nothing was changed', action: 'report it with the log line of that time' },
   // The way back.
   no_response_topic: { meaning: 'the request names no Response Topic (MQTT 3.1.1: no replyTo)', action: 'name one, such as replies/me' },
-  forbidden_response_topic: { meaning: 'the Response Topic is one that parkmq or its devices write', action: 'use a topic under replies/' },
+  forbidden_response_topic: { meaning: 'the Response Topic is one that parkmq or its devices write, or another user\'s', action: 'use a topic under replies/; with users, under replies/{user}/' },
   // Sensor messages.
   bad_message: { meaning: 'the payload is none of the four sensor forms', action: 'see the message for the field' },
   bad_topic: { meaning: 'the topic has no valid lot id or method', action: 'ids match [A-Za-z0-9][A-Za-z0-9._-]{0,63}' },
   unknown_bay: { meaning: 'the lot lists its bays and this one is not among them', action: 'add the bay with `lot.set`, or correct the id' },
   too_large: { meaning: 'the payload is larger than its limit', action: 'send less at once' },
-  not_allowed: { meaning: 'this client may not publish on this topic', action: 'publish on a topic of your role' }
+  not_allowed: { meaning: 'this client may not publish on this topic, call this method or speak for this sensor', action: 'do what your role may do; `parkmq doctor --access` prints it' }
 } as const satisfies Record<string, { meaning: string, action: string }>
 
 /** A stable error code. */

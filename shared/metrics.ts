@@ -30,8 +30,12 @@ export function createMetrics () {
     clients: new Gauge({ name: 'parkmq_broker_clients', help: 'Clients connected now', registers }),
     malformed: counter('broker_malformed_packets_total', 'Malformed or forbidden packets by MQTT 5 reason code', ['reason']),
     overLimit: counter('broker_over_limit_total', 'Times that a client met a limit, by limit', ['limit']),
-    denied: counter('broker_denied_publishes_total', 'Publishes on topics that only the services write'),
-    connectionErrors: counter('broker_connection_errors_total', 'Connections that ended with an error')
+    denied: counter('broker_denied_publishes_total', 'Publishes, subscriptions, wills, client ids and requests that were not for their client'),
+    connectionErrors: counter('broker_connection_errors_total', 'Connections that ended with an error'),
+    logins: counter('logins_total', 'Log-ins by outcome: anonymous, password, certificate, bad_credentials, not_authorized, too_many, gone', ['outcome']),
+    auditUnnamed: counter('audit_unnamed_total', 'Log-ins and refusals that the audit has only as a number, because there were too many different ones, by type', ['type']),
+    auditLost: counter('audit_lost_total', 'Lines of log-ins and refusals that could not be written to the audit when parkmq stopped, or because of a fault'),
+    userReloads: counter('users_reloads_total', 'Times that the users file had changed, by what became of it: taken, refused', ['outcome'])
   }
 }
 
@@ -46,6 +50,8 @@ export interface BrokerNumbers {
   readonly queuedBytes: number
   readonly retained: number
   readonly retainedBytes: number
+  /** QoS 2 messages of clients between PUBLISH and PUBREL. */
+  readonly unreleased: number
   readonly dropped: { readonly conflate: number, readonly 'drop-oldest': number, readonly never: number }
   readonly conflated: number
   readonly expired: number
@@ -74,7 +80,8 @@ const BROKER_GAUGES: readonly (readonly [string, string, string | null, Read])[]
   ['queued_messages', 'Messages that wait for clients', null, n => n.queued],
   ['queued_bytes', 'Bytes that wait for clients, roughly', null, n => n.queuedBytes],
   ['retained_messages', 'Retained messages', null, n => n.retained],
-  ['retained_bytes', 'Bytes of retained messages, roughly', null, n => n.retainedBytes]
+  ['retained_bytes', 'Bytes of retained messages, roughly', null, n => n.retainedBytes],
+  ['unreleased_messages', 'Received QoS 2 messages whose client has not sent PUBREL', null, n => n.unreleased]
 ]
 const BROKER_COUNTERS: typeof BROKER_GAUGES = [
   ['dropped_messages_total', 'Messages for slow or absent subscribers that made room for others, by policy', 'policy', n => n.dropped],

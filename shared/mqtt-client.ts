@@ -6,6 +6,7 @@ import mqtt, { type IClientOptions, type MqttClient } from 'mqtt'
 import { OperatorError } from './errors.js'
 import type { Log } from './log.js'
 import { checkPort, failureOf, TLS_PROTOCOLS, type ClientTls } from './mqtt-tls.js'
+import { mayReceiveReplies } from './topics.js'
 
 const DEFAULT_CONNECT_TIMEOUT_MS = 5_000
 const DEFAULT_KEEPALIVE_SECONDS = 30
@@ -81,7 +82,10 @@ export async function connectMqtt (url: string, options: ConnectOptions = {}): P
   const client = mqtt.connect(bare, { ...clientOptions({ ...login, ...options }), ...secure && options.tls ? options.tls : {} })
   options.prepare?.(client)
   sendWithoutDelay(client)
-  client.on('connect', () => sendWithoutDelay(client))
+  client.on('connect', ({ properties }) => {
+    sendWithoutDelay(client)
+    if (properties?.responseInformation !== undefined) responseInformation.set(client, properties.responseInformation)
+  })
   client.once('connect', () => {
     // MQTT.js fails a publish on an ended client only while it believes that it would reconnect; with a period of 0 it
     // would store the publish for ever instead.
@@ -114,6 +118,20 @@ export async function endMqtt (client: MqttClient): Promise<void> {
   await Promise.race([client.endAsync(), late])
   clearTimeout(timer)
   failOpen(client)
+}
+
+/** What the broker said that a client's response topics begin with. (MQTT 5.0 section 3.2.2.3.15) */
+const responseInformation = new WeakMap<MqttClient, string>()
+
+/**
+ * What the topics begin with that replies to this client should go to, without a slash at its end: what the broker says,
+ * else `replies/` and the user, or the client id where there is no user.
+ */
+export function responseBaseOf (client: MqttClient): string {
+  const told = responseInformation.get(client)
+  if (told !== undefined && mayReceiveReplies(told)) return told
+  const { username, clientId = '' } = client.options
+  return `replies/${(username ?? clientId).replace(/[^A-Za-z0-9._-]/g, '_')}`
 }
 
 /** MQTT.js leaves a user without a password, and characters that a URL must escape, as they are. */
@@ -177,6 +195,7 @@ function clientOptions (options: ConnectOptions): IClientOptions {
 
 function connectProperties (options: ConnectOptions): NonNullable<IClientOptions['properties']> {
   return {
+    requestResponseInformation: true,
     ...options.sessionExpirySeconds === undefined ? {} : { sessionExpiryInterval: options.sessionExpirySeconds },
     ...options.receiveMaximum === undefined ? {} : { receiveMaximum: options.receiveMaximum }
   }

@@ -71,12 +71,13 @@ function parseBody (payload: Uint8Array): ParsedBody {
 }
 
 /** MQTT 5 names the way back in its properties; an older client in the body. */
-function addressOf ({ properties }: Delivery, body: ParsedBody, envelope: Envelope | null): ReplyAddress | Refusal {
+function addressOf ({ properties, replyBase }: Delivery, body: ParsedBody, envelope: Envelope | null): ReplyAddress | Refusal {
   // Read even when another field of the envelope is wrong, so that its sender can be told.
   const inBody = body.ok ? body.value as Record<string, unknown> : {}
   const topic = properties.responseTopic ?? envelope?.replyTo ?? (typeof inBody.replyTo === 'string' ? inBody.replyTo : undefined)
   if (topic === undefined || topic === '') return { code: 'no_response_topic', message: 'the request names no Response Topic; MQTT 3.1.1 clients put replyTo into the body' }
   if (!mayReceiveReplies(topic)) return { code: 'forbidden_response_topic', message: `replies cannot go to ${topic.slice(0, 100)}; use a topic under replies/` }
+  if (replyBase !== undefined && !topic.startsWith(replyBase)) return { code: 'forbidden_response_topic', message: `replies to this user cannot go to ${topic.slice(0, 100)}; use a topic under ${replyBase}` }
   return {
     topic,
     ...(properties.correlationData && { correlationData: properties.correlationData }),

@@ -4,6 +4,7 @@ import { randomBytes, randomInt } from 'node:crypto'
 import type { IPublishPacket, MqttClient } from 'mqtt'
 import { systemClock, type Clock } from './clock.js'
 import { messageOf } from './errors.js'
+import { responseBaseOf } from './mqtt-client.js'
 import { firstIssue, isMethod, READ_ONLY, Reply } from './schemas.js'
 import { topics } from './topics.js'
 
@@ -74,11 +75,12 @@ interface Pending {
 }
 
 /**
- * Subscribes to a response topic of its own under `replies/{client id}/` and resolves when requests may be made. With an
+ * Subscribes to a response topic of its own, under `replies/{user}/` or `replies/{client id}/`, and resolves when requests may be made. With an
  * MQTT 3.1.1 client, `replyTo` and `correlation` go in the body, and the reply carries `correlation` at its top level.
+ * Throws `RequestRefusedError` when the broker does not allow the subscription.
  */
 export async function createRequester (client: MqttClient, { timeoutMs = DEFAULT_TIMEOUT_MS, retries = DEFAULT_RETRIES, clock = systemClock }: RequesterOptions = {}): Promise<Requester> {
-  const responseTopic = `replies/${(client.options.clientId ?? '').replace(/[^A-Za-z0-9._-]/g, '_')}/${token(9)}`
+  const responseTopic = `${responseBaseOf(client)}/${token(9)}`
   const v5 = client.options.protocolVersion === 5
   const underWay = new Set<Pending>()
   const open = new Map<string, Pending>()
@@ -94,7 +96,11 @@ export async function createRequester (client: MqttClient, { timeoutMs = DEFAULT
   const onClose = (): void => { for (const pending of underWay) pending.end({ type: 'lost' }) }
   client.on('message', onMessage)
   client.on('close', onClose)
-  await client.subscribeAsync(responseTopic, { qos: 1 })
+  await client.subscribeAsync(responseTopic, { qos: 1 }).catch((error: unknown) => {
+    client.off('message', onMessage)
+    client.off('close', onClose)
+    throw new RequestRefusedError(`the broker does not let this user take replies on ${responseTopic} (${messageOf(error)}): devices and displays may make no requests; log in as a driver or an operator`, { cause: error })
+  })
 
   const ended = (): boolean => closed || client.disconnecting || client.disconnected
 

@@ -69,6 +69,10 @@ export const LotEvent = z.object({
 })
 export type LotEvent = z.infer<typeof LotEvent>
 
+/** One line of the audit as operators see it, in the reply to `audit`. */
+export const AuditLine = LotEvent.extend({ lot: Id.optional(), who: z.string(), address: z.string().optional() })
+export type AuditLine = z.infer<typeof AuditLine>
+
 // Requests: the body of requests/{method}.
 
 /** Made by the caller and kept over its retries: 16 to 64 characters. */
@@ -143,6 +147,11 @@ export const REQUESTS = {
   'lot.close': z.object({ lot: Id }),
   'lot.remove': z.object({ lot: Id }),
   recount: z.object({ lot: Id, occupied: z.int().min(0).max(MAX_CAPACITY) }),
+  /** Lines in the order of their numbers: from `since` on, before `until`, of one lot, of one user, after the last of a page. */
+  audit: z.object({
+    since: Timestamp.optional(), until: Timestamp.optional(), lot: Id.optional(), user: z.string().regex(ID_PATTERN, { error: 'is no name of a user' }).optional(),
+    after: z.int().min(0).optional(), limit: z.int().min(1).max(MAX_LISTED).default(100)
+  }),
   ping: z.object({}),
   info: z.object({}),
   stats: z.object({})
@@ -190,7 +199,7 @@ export type Method = keyof typeof REQUESTS
 export type RequestBody<M extends Method> = z.infer<(typeof REQUESTS)[M]>
 
 /** Methods that change nothing: a repeat is answered afresh. */
-export const READ_ONLY: ReadonlySet<Method> = new Set<Method>(['lots', 'availability', 'get', 'list', 'ping', 'info', 'stats'])
+export const READ_ONLY: ReadonlySet<Method> = new Set<Method>(['lots', 'availability', 'get', 'list', 'audit', 'ping', 'info', 'stats'])
 
 export function isMethod (name: string): name is Method {
   return Object.hasOwn(REQUESTS, name)

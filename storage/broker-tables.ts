@@ -11,7 +11,7 @@ const MESSAGE = `topic text not null, payload blob not null, qos integer not nul
  * has the types of its columns. Tables with long rows have a rowid, as `without rowid` is only for short ones.
  */
 export const SHAPES: readonly string[] = [`
-  create table sessions (client_id text primary key, expiry_seconds integer not null, disconnected_at_ms integer) strict, without rowid;
+  create table sessions (client_id text primary key, expiry_seconds integer not null, disconnected_at_ms integer, user text) strict, without rowid;
   create table subscriptions (client_id text not null, filter text not null, qos integer not null, no_local integer not null,
     retain_as_published integer not null, identifier integer not null, primary key (client_id, filter)) strict, without rowid;
   create table messages (number integer primary key, ${MESSAGE}) strict;
@@ -19,7 +19,7 @@ export const SHAPES: readonly string[] = [`
     retain integer not null, identifiers text, share_group text, packet_id integer not null, released integer not null,
     primary key (client_id, place)) strict, without rowid;
   create table retained (${MESSAGE}, primary key (topic)) strict;
-  create table wills (client_id text primary key, delay_seconds integer not null, ${MESSAGE}) strict;
+  create table wills (client_id text primary key, delay_seconds integer not null, user text, ${MESSAGE}) strict;
   create table receipts (client_id text not null, packet_id integer not null, primary key (client_id, packet_id)) strict, without rowid;
 `]
 
@@ -28,12 +28,12 @@ export type Row = readonly Cell[]
 
 /** The columns of every table in the order of its rows: first the `keys` that make the key, then the others. */
 const COLUMNS = {
-  sessions: { keys: 1, names: ['client_id', 'expiry_seconds', 'disconnected_at_ms'] },
+  sessions: { keys: 1, names: ['client_id', 'expiry_seconds', 'disconnected_at_ms', 'user'] },
   subscriptions: { keys: 2, names: ['client_id', 'filter', 'qos', 'no_local', 'retain_as_published', 'identifier'] },
   messages: { keys: 1, names: ['number', 'topic', 'payload', 'qos', 'retain', 'properties', 'expires_at_ms', 'sender'] },
   entries: { keys: 2, names: ['client_id', 'place', 'message', 'qos', 'retain', 'identifiers', 'share_group', 'packet_id', 'released'] },
   retained: { keys: 1, names: ['topic', 'payload', 'qos', 'retain', 'properties', 'expires_at_ms', 'sender'] },
-  wills: { keys: 1, names: ['client_id', 'topic', 'payload', 'qos', 'retain', 'properties', 'expires_at_ms', 'sender', 'delay_seconds'] },
+  wills: { keys: 1, names: ['client_id', 'topic', 'payload', 'qos', 'retain', 'properties', 'expires_at_ms', 'sender', 'delay_seconds', 'user'] },
   receipts: { keys: 2, names: ['client_id', 'packet_id'] }
 } as const satisfies Record<keyof BrokerState, { keys: number, names: readonly string[] }>
 
@@ -72,14 +72,14 @@ export function* stepsOf (changes: BrokerChanges): Generator<Step, void> {
   for (const clientId of changes.willsGone) yield { type: 'gone', table: 'wills', row: [clientId] }
   for (const key of changes.receiptsGone) yield { type: 'gone', table: 'receipts', row: key }
 
-  for (const s of changes.sessions) yield { type: 'put', table: 'sessions', row: [s.clientId, s.expirySeconds, s.disconnectedAtMs] }
+  for (const s of changes.sessions) yield { type: 'put', table: 'sessions', row: [s.clientId, s.expirySeconds, s.disconnectedAtMs, s.user] }
   for (const s of changes.subscriptions) {
     yield { type: 'put', table: 'subscriptions', row: [s.clientId, s.filter, s.qos, Number(s.noLocal), Number(s.retainAsPublished), s.identifier] }
   }
   for (const [number, message] of changes.messages) yield { type: 'put', table: 'messages', row: [number, ...rowOfMessage(message)] }
   for (const entry of changes.entries) yield { type: 'put', table: 'entries', row: rowOfEntry(entry) }
   for (const message of changes.retained) yield { type: 'put', table: 'retained', row: rowOfMessage(message) }
-  for (const will of changes.wills) yield { type: 'put', table: 'wills', row: [will.clientId, ...rowOfMessage(will.message), will.delaySeconds] }
+  for (const will of changes.wills) yield { type: 'put', table: 'wills', row: [will.clientId, ...rowOfMessage(will.message), will.delaySeconds, will.user] }
   for (const receipt of changes.receipts) yield { type: 'put', table: 'receipts', row: [receipt.clientId, receipt.packetId] }
 }
 
@@ -99,19 +99,19 @@ type MessageRow = [topic: string, payload: Buffer, qos: QoS, retain: Flag, prope
 
 /** The rows of each table, as the strict columns above have them. */
 export interface Rows {
-  readonly sessions: readonly [clientId: string, expirySeconds: number, disconnectedAtMs: number | null][]
+  readonly sessions: readonly [clientId: string, expirySeconds: number, disconnectedAtMs: number | null, user: string | null][]
   readonly subscriptions: readonly [clientId: string, filter: string, qos: QoS, noLocal: Flag, retainAsPublished: Flag, identifier: number][]
   readonly messages: readonly [number: number, ...message: MessageRow][]
   readonly entries: readonly [clientId: string, place: number, message: number, qos: 1 | 2, retain: Flag, identifiers: string | null, group: string | null, packetId: number, released: Flag][]
   readonly retained: readonly MessageRow[]
-  readonly wills: readonly [clientId: string, ...message: MessageRow, delaySeconds: number][]
+  readonly wills: readonly [clientId: string, ...message: MessageRow, delaySeconds: number, user: string | null][]
   readonly receipts: readonly [clientId: string, packetId: number][]
 }
 
 /** Everything that is stored, from the rows of all tables, each in the order of its key. */
 export function stateOf (rows: Rows): BrokerState {
   return {
-    sessions: rows.sessions.map(([clientId, expirySeconds, disconnectedAtMs]): StoredSession => ({ clientId, expirySeconds, disconnectedAtMs })),
+    sessions: rows.sessions.map(([clientId, expirySeconds, disconnectedAtMs, user]): StoredSession => ({ clientId, expirySeconds, disconnectedAtMs, user })),
     subscriptions: rows.subscriptions.map(([clientId, filter, qos, noLocal, retainAsPublished, identifier]): StoredSubscription => (
       { clientId, filter, qos, noLocal: noLocal === 1, retainAsPublished: retainAsPublished === 1, identifier }
     )),
@@ -120,8 +120,8 @@ export function stateOf (rows: Rows): BrokerState {
       clientId, place, message, qos, retain: retain === 1, identifiers: identifiers === null ? [] : JSON.parse(identifiers) as number[], group, packetId, released: released === 1
     })),
     retained: rows.retained.map(messageOfRow),
-    wills: rows.wills.map(([clientId, topic, payload, qos, retain, properties, expiresAtMs, sender, delaySeconds]): StoredWill => (
-      { clientId, message: messageOfRow([topic, payload, qos, retain, properties, expiresAtMs, sender]), delaySeconds }
+    wills: rows.wills.map(([clientId, topic, payload, qos, retain, properties, expiresAtMs, sender, delaySeconds, user]): StoredWill => (
+      { clientId, user, message: messageOfRow([topic, payload, qos, retain, properties, expiresAtMs, sender]), delaySeconds }
     )),
     receipts: rows.receipts.map(([clientId, packetId]): StoredReceipt => ({ clientId, packetId }))
   }

@@ -79,9 +79,12 @@ export interface RequestHistoryTable {
 export interface AuditTable {
   id: number
   at_ms: number
-  lot: Id
+  /** Null in a line that concerns no lot, such as a log-in. */
+  lot: Id | null
   type: string
   who: string
+  /** Where it came from, if that is known. Never for the public. */
+  address: string | null
   why: string | null
   reservation: string | null
   sensor: Id | null
@@ -133,7 +136,7 @@ export const COLUMN_TYPES: { readonly [T in keyof Tables]: { readonly [C in keyo
   },
   request_history: { caller: 'text', request_id: 'text', method: 'text', body_hash: 'text', reply: 'text', at_ms: 'integer' },
   audit: {
-    id: 'integer', at_ms: 'integer', lot: 'text', type: 'text', who: 'text', why: 'text', reservation: 'text', sensor: 'text',
+    id: 'integer', at_ms: 'integer', lot: 'text', type: 'text', who: 'text', address: 'text', why: 'text', reservation: 'text', sensor: 'text',
     before: 'text', after: 'text'
   },
   cursors: { name: 'text', position: 'integer' },

@@ -16,6 +16,8 @@ export interface LedgerTimes extends ReservationTimes {
 /** Who and why of a change, for the audit. */
 export interface Cause {
   readonly who: string
+  /** Where it came from, if that is known. */
+  readonly address?: string
   readonly why?: string
 }
 
@@ -111,7 +113,7 @@ export class LedgerTransaction {
     this.#reservations.set(after.id, after)
     this.#remember(after)
     if (before?.status !== after.status) {
-      this.audit({ lot: after.lot, type: `reservation.${after.status}`, reservation: after.id, who: cause.who, ...(cause.why !== undefined && { why: cause.why }), ...(before && { before: before.status }), after: after.status })
+      this.audit({ lot: after.lot, type: `reservation.${after.status}`, reservation: after.id, ...cause, ...(before && { before: before.status }), after: after.status })
     }
   }
 
@@ -153,7 +155,7 @@ export class LedgerTransaction {
     await upsert(this.database, 'reservations', ['id'], [...this.#reservations.values()].map(rowOfReservation))
     await appendAudit(this.database, this.nowMs, this.#audit)
     for (const [id, lot] of this.#lots) this.#loaded.set(id, lot)
-    for (const id of [...this.#lots.keys(), ...this.#audit.map(entry => entry.lot)]) this.#changed.add(id)
+    for (const id of [...this.#lots.keys(), ...this.#audit.flatMap(entry => entry.lot ?? [])]) this.#changed.add(id)
     this.#lots.clear()
     this.#reservations.clear()
     this.#audit = []

@@ -1,5 +1,6 @@
 // From the bytes on `lots/{lot}/sensor` to a message of the core, or to a refusal that names what is wrong.
 import { isUtf8 } from 'node:buffer'
+import { maySpeakAs } from '../../shared/access.js'
 import type { Delivery } from '../../shared/bus.js'
 import type { Refusal } from '../../shared/errors.js'
 import type { BayState, Id } from '../../shared/lot.js'
@@ -11,8 +12,22 @@ export type ParsedMessage = { readonly message: SensorMessage } | { readonly ref
 
 const FORMS = { delta: SensorDelta, occupied: SensorRecount, bays: SensorBays } as const
 
+type FromDevice = Pick<Delivery, 'topic' | 'payload' | 'role' | 'user'>
+
 /** Parses one delivery. Never throws. */
-export function parseSensorMessage ({ topic, payload }: Pick<Delivery, 'topic' | 'payload'>): ParsedMessage {
+export function parseSensorMessage (delivery: FromDevice): ParsedMessage {
+  const parsed = parsePayload(delivery)
+  if ('refusal' in parsed || parsed.message.type === 'bare') return parsed
+  const { role, user } = delivery
+  const { sensor } = parsed.message
+  // A device whose password was stolen must not silence the others by numbers of the future.
+  if (role === 'device' && user !== undefined && !maySpeakAs(user, sensor)) {
+    return refuse('not_allowed', `sensor: ${sensor} is not for the device ${user} to speak for; call it ${user} or ${user}.something`)
+  }
+  return parsed
+}
+
+function parsePayload ({ topic, payload }: FromDevice): ParsedMessage {
   const lot = lotOfSensorTopic(topic)
   if (lot === null) return refuse('bad_topic', `the topic ${topic.slice(0, 100)} has no valid lot id; ids match [A-Za-z0-9][A-Za-z0-9._-]{0,63}`)
   if (payload.length > MAX_BODY_BYTES) return refuse('too_large', `the payload has ${payload.length} bytes; at most ${MAX_BODY_BYTES} are taken`)

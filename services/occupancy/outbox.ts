@@ -85,12 +85,11 @@ export class Outbox {
   async #drain (): Promise<void> {
     const { bus, ledger, metrics } = this.#parts
     for (;;) {
-      const events = await ledger.read(async database => await eventsAfter(database, this.#position, EVENTS_AT_ONCE))
-      const last = events.at(-1)
-      if (!last) return
+      const { events, position } = await ledger.read(async database => await eventsAfter(database, this.#position, EVENTS_AT_ONCE))
+      if (position === null) return
       await Promise.all(events.map(event => bus.publish(topics.events(event.lot), JSON.stringify(event), EVENT)))
       metrics.published.inc({ kind: 'event' }, events.length)
-      this.#position = last.id
+      this.#position = position
       await new Promise(resolve => setImmediate(resolve))
     }
   }

@@ -69,6 +69,8 @@ class SensorIntake {
       const result = 'message' in item ? results[next++] : undefined
       const refusal = 'refusal' in item ? item.refusal : result?.refusal
       if (!refusal) return ACCEPTED
+      // Refusals of the core are counted with the batch; those of the parser are counted here.
+      if ('refusal' in item) this.#parts.metrics.sensorMessages.inc({ outcome: 'refused' })
       this.#tell(batch[i], refusal)
       return { type: 'refused', refusal }
     })
@@ -90,8 +92,6 @@ class SensorIntake {
   }
 
   #tell (delivery: Delivery | undefined, refusal: Refusal): void {
-    // Refusals of the core are counted with the batch; those of the parser are counted here.
-    if (refusal.code === 'bad_message' || refusal.code === 'bad_topic' || refusal.code === 'too_large') this.#parts.metrics.sensorMessages.inc({ outcome: 'refused' })
     this.#warn(delivery?.clientId ?? 'unknown client', { code: refusal.code, topic: delivery?.topic, clientId: delivery?.clientId }, refusal.message)
   }
 }

@@ -1,12 +1,14 @@
 // One batch of requests in one transaction: each is answered from the history or carried out, in the order they came,
 // and its reply is stored with its effect.
 import { randomBytes, randomInt } from 'node:crypto'
+import { auditLines, whoIs } from '../../storage/audit.js'
 import { historyKey, storedReplies, storeReplies, type StoredReply } from '../../storage/history.js'
 import type { Cause, LedgerTransaction } from '../../storage/transaction.js'
+import { ACCESS } from '../../shared/access.js'
 import type { Reservation, ReservationEvent } from '../../shared/reservation.js'
-import { READ_ONLY, type Which } from '../../shared/schemas.js'
+import { READ_ONLY, type RequestBody, type Which } from '../../shared/schemas.js'
 import { answered, availabilityAnswer, lotAnswer, refusedAnswer, reservationAnswer, type Answer } from './answers.js'
-import { choose, reserve, step, type Asker, type Decision } from './core.js'
+import { choose, isOwn, reserve, step, type Asker, type Decision } from './core.js'
 import { addLot, openLot, removeLot, setLot, unknownLot } from './lots.js'
 import { sha256, type Request } from './requests.js'
 import { listLots, listReservations, loadFor, lotsWithDue } from './store.js'
@@ -81,7 +83,9 @@ async function carryOut (tx: LedgerTransaction, request: Request, settings: Batc
       // What is due is applied first, so that what fits the filter is what is answered.
       await tx.load(await lotsWithDue(tx.database, tx.nowMs))
       await tx.flush()
-      const found = await listReservations(tx.database, call.body)
+      // Where no user is known, nobody's own can be told apart.
+      const owner = request.role !== null && ACCESS[request.role].lists === 'own' ? request.user : null
+      const found = await listReservations(tx.database, call.body, owner)
       const last = found.length === call.body.limit ? found.at(-1)?.id : undefined
       return answered({ reservations: found.map(reservationAnswer), ...(last !== undefined && { next: last }) })
     }
@@ -99,6 +103,7 @@ async function carryOut (tx: LedgerTransaction, request: Request, settings: Batc
       const drift = await tx.recount(lot, call.body.occupied, cause)
       return answered({ lot: lot.id, occupied: call.body.occupied, drift })
     }
+    case 'audit': return await auditAnswer(tx, call.body)
     case 'ping': case 'info': case 'stats': return answered(await settings.about(call.method))
     default: return call satisfies never
   }
@@ -150,7 +155,9 @@ function chosenBy (tx: LedgerTransaction, request: Request, body: Which): Decisi
     const reservation = tx.reservation(body.reservation)
     return choose(reservation ? [reservation] : [], body.reservation, asker)
   }
-  const candidates = tx.reservationsOf(body.lot).filter(reservation => reservation.plate === body.plate)
+  const ofPlate = tx.reservationsOf(body.lot).filter(reservation => reservation.plate === body.plate)
+  // Whether the car of somebody else has a place is nobody's business: to another user there is none.
+  const candidates = request.user === null || asker.actsForOthers ? ofPlate : ofPlate.filter(reservation => isOwn(reservation, asker))
   return choose(candidates, `of ${body.plate} in ${body.lot}`, asker)
 }
 
@@ -160,11 +167,20 @@ function lotAnswered (tx: LedgerTransaction, decision: Decision<Lot>): Answer {
 }
 
 function askerOf (request: Request, secret: string | undefined): Asker {
-  return { user: request.user, secretHash: secret === undefined ? null : sha256(secret) }
+  const { user, role } = request
+  return { user, secretHash: secret === undefined ? null : sha256(secret), actsForOthers: role !== null && ACCESS[role].actsForOthers }
 }
 
-function causeOf (request: Request): Cause {
-  return { who: request.user !== null ? `user:${request.user}` : request.clientId !== null ? `client:${request.clientId}` : 'client' }
+function causeOf ({ user, clientId, from }: Request): Cause {
+  return { who: whoIs(user, clientId), ...(from !== null && { address: from }) }
+}
+
+async function auditAnswer (tx: LedgerTransaction, { since, until, ...which }: RequestBody<'audit'>): Promise<Answer> {
+  // What the same batch did before is in it.
+  await tx.flush()
+  const msOf = (time: string | undefined): number | undefined => time === undefined ? undefined : Date.parse(time)
+  const { lines, next } = await auditLines(tx.database, { ...which, sinceMs: msOf(since), untilMs: msOf(until) })
+  return answered({ entries: lines, ...(next !== null && { next }) })
 }
 
 /** Letters and digits that nobody confuses at a counter. */

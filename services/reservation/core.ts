@@ -21,6 +21,8 @@ export interface Asker {
   readonly user: string | null
   /** SHA-256 of the secret that came with the request; null without one. */
   readonly secretHash: string | null
+  /** Whether it may use what is another's without its secret. */
+  readonly actsForOthers: boolean
 }
 
 /**
@@ -41,20 +43,21 @@ export function reserve (lot: Lot, live: readonly Reservation[], plate: string, 
 }
 
 /**
- * Which of the candidates the asker means and may change: the user who made it, or whoever shows its secret. Among
- * several of the same plate the newest live one counts.
+ * Which of the candidates the asker means and may use: the user who made it, whoever shows its secret, or an operator.
+ * Among several of the same plate the newest live one counts.
  */
 export function choose (candidates: readonly Reservation[], named: string, asker: Asker): Decision<Reservation> {
   if (candidates.length === 0) return refuse('unknown_reservation', `there is no reservation ${named}`)
-  const own = candidates.filter(candidate => isOwn(candidate, asker))
+  const own = asker.actsForOthers ? [...candidates] : candidates.filter(candidate => isOwn(candidate, asker))
   const [chosen] = own.sort((a, b) => Number(b.dueAtMs !== null) - Number(a.dueAtMs !== null) || b.madeAtMs - a.madeAtMs)
   if (chosen) return decided(chosen)
   return refuse('not_yours', asker.secretHash === null
-    ? `the reservation ${named} needs its secret: send the one that reserve returned`
+    ? `the reservation ${named} ${asker.user === null ? '' : 'is not yours and '}needs its secret: send the one that reserve returned`
     : `the secret is not that of the reservation ${named}`)
 }
 
-function isOwn (reservation: Reservation, asker: Asker): boolean {
+/** Made by the same user, or its secret is shown. */
+export function isOwn (reservation: Reservation, asker: Asker): boolean {
   return reservation.secretHash === asker.secretHash || (reservation.owner !== null && reservation.owner === asker.user)
 }
 

@@ -1,5 +1,6 @@
 // From the bytes on `requests/{method}` to a request that can be answered, or to the reason why it cannot.
 import { createHash } from 'node:crypto'
+import { mayCall, type Role } from '../../shared/access.js'
 import type { Delivery } from '../../shared/bus.js'
 import type { Refusal } from '../../shared/errors.js'
 import { openRequest, type ReplyAddress } from '../../shared/request-envelope.js'
@@ -17,7 +18,11 @@ export interface Request {
   /** What a repeat must equal: the method and the body without the envelope. */
   readonly bodyHash: string
   readonly clientId: string | null
+  /** Where it was sent from; null where that is not known. */
+  readonly from: string | null
   readonly user: string | null
+  /** Null where the broker knows no roles. */
+  readonly role: Role | null
   readonly receivedAtMs: number
 }
 
@@ -36,6 +41,8 @@ export function parseRequest (delivery: Delivery): ParsedRequest {
   const { address, content } = opened
   const refused = (refusal: Refusal): ParsedRequest => ({ type: 'refused', method: isMethod(method) ? method : 'unknown', address, refusal })
   if (!isMethod(method)) return refused({ code: 'unknown_method', message: `there is no method ${delivery.topic.slice('requests/'.length, 100)}; info lists them` })
+  const { role = null } = delivery
+  if (role !== null && !mayCall(role, method)) return refused({ code: 'not_allowed', message: `${method} is not for the role ${role}` })
   if (!content.ok) return refused(content.refusal)
   const parsed = REQUESTS[method].safeParse(content.body)
   if (!parsed.success) return refused({ code: 'bad_request', message: firstIssue(parsed.error) })
@@ -47,7 +54,9 @@ export function parseRequest (delivery: Delivery): ParsedRequest {
       requestId: content.envelope.requestId ?? null,
       bodyHash: sha256(`${method} ${canonical(parsed.data)}`),
       clientId: delivery.clientId ?? null,
+      from: delivery.address ?? null,
       user: delivery.user ?? null,
+      role,
       receivedAtMs: delivery.receivedAtMs
     }
   }

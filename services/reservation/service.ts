@@ -1,5 +1,6 @@
 // The reservation service: answers the requests on `requests/{method}` and lets due reservations go on time. It never
 // publishes a lot's count: that is occupancy's, driven by the change feed.
+import type { OnAccess } from '../../shared/access-event.js'
 import { ACCEPTED, type Bus, type Delivery, type Outcome } from '../../shared/bus.js'
 import type { Clock } from '../../shared/clock.js'
 import type { Config } from '../../shared/config.js'
@@ -35,6 +36,8 @@ export interface ReservationParts {
   readonly config: Pick<Config, 'times' | 'node'>
   /** The version of parkmq. */
   readonly version: string
+  /** Told of whoever asked for a reservation that is another's. What parsing refuses, the broker tells. */
+  readonly onAccess?: OnAccess
   /** Methods that others answer on the same broker, for the list of `info`; default none. */
   readonly otherMethods?: readonly string[]
 }
@@ -170,6 +173,10 @@ class RequestIntake {
   #reply (request: Request, { answer, text, replayed }: Answering): void {
     const { metrics, clock } = this.#parts
     const { method } = request.call
+    if (!answer.ok && answer.error.code === 'not_yours') {
+      const { user, clientId, from } = request
+      this.#parts.onAccess?.({ type: 'access.denied', user, clientId, address: from, why: `request ${method}: not_yours` })
+    }
     metrics.requests.inc({ method, code: answer.ok ? 'ok' : answer.error.code })
     if (method === 'recount' && answer.ok && !replayed) metrics.driftCars.inc(Math.abs((answer.result as { drift: number }).drift))
     const tookMs = Math.max(0, clock.nowMs() - request.receivedAtMs)

@@ -76,13 +76,14 @@ export async function listLots ({ kysely }: Database, after: Id | undefined, lim
   return rows.map(lotOf)
 }
 
-/** At most `limit` reservations that fit, by id after `after`. */
-export async function listReservations ({ kysely }: Database, { lot, plate, status, after, limit }: RequestBody<'list'>): Promise<Reservation[]> {
+/** At most `limit` reservations that fit, by id after `after`; only those of `owner` unless that is null. */
+export async function listReservations ({ kysely }: Database, { lot, plate, status, after, limit }: RequestBody<'list'>, owner: string | null): Promise<Reservation[]> {
   const rows = await kysely.selectFrom('reservations').selectAll()
     .$if(lot !== undefined, query => query.where('lot', '=', lot as Id))
     .$if(plate !== undefined, query => query.where('plate', '=', plate as string))
     .$if(status !== undefined, query => query.where('status', '=', status as Reservation['status']))
     .$if(after !== undefined, query => query.where('id', '>', after as string))
+    .$if(owner !== null, query => query.where('owner', '=', owner))
     .orderBy('id').limit(limit).execute()
   return rows.map(reservationOf)
 }

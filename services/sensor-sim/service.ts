@@ -112,7 +112,7 @@ class Run {
     const beganMs = performance.now()
     for (const message of messages) {
       await this.#until(beganMs + message.dueMs)
-      await this.#sender.send(topics.sensor(message.lot), deltaPayload(message))
+      await this.#sender.send(topics.sensor(message.lot), deltaPayload({ ...message, sensor: this.#own(message.sensor) }))
     }
     await this.#sender.settled()
   }
@@ -145,9 +145,15 @@ class Run {
       if (!from) this.#recounters.set(lot, from = { sensor: sensorName(this.#parts.faults.seed, 'attendant', this.#recounters.size + 1), seq: 0 })
       from.seq++
       this.#recounts++
-      await this.#sender.send(topics.sensor(lot), recountPayload(from.sensor, this.#parts.faults.epoch, from.seq, this.#expected.get(lot) ?? 0))
+      await this.#sender.send(topics.sensor(lot), recountPayload(this.#own(from.sensor), this.#parts.faults.epoch, from.seq, this.#expected.get(lot) ?? 0))
     }
     await this.#sender.settled()
+  }
+
+  /** A device may speak only for sensors that are called after its user. */
+  #own (sensor: Id): Id {
+    const { username } = this.#parts.client.options
+    return username === undefined ? sensor : `${username}.${sensor}` as Id
   }
 
   #report (ending: Ending, reason?: string): Report {

@@ -3,11 +3,13 @@
 import { Migrator, type Kysely, type Migration } from 'kysely'
 import type { Database, Engine } from '../rows.js'
 import { initial } from './001-initial.js'
+import { auditOfAccess } from './002-audit-of-access.js'
 
 /** Name by number. Names sort in their order. */
 export function migrations (engine: Engine): Record<string, Migration> {
   return {
-    '001-initial': { up: initial(engine) }
+    '001-initial': { up: initial(engine) },
+    '002-audit-of-access': { up: auditOfAccess(engine) }
   }
 }
 

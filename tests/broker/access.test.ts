@@ -1,14 +1,15 @@
 // Topics that only parkmq writes: no client can forge them, by PUBLISH, retained or by will.
 import { describe, expect, test } from 'vitest'
-import { mayForward, mayPublish } from '../../broker/access.js'
+import { mayForward, rightsOf } from '../../broker/access.js'
+import { LOCAL } from '../../shared/access.js'
 import { AcceptingConsumer, startBroker, type TestBroker } from '../support/broker.js'
 import { RawClient } from '../support/raw-client.js'
 
 const OWN = ['lots/LOT-A/free', 'lots/LOT-A/state', 'lots/LOT-A/events', 'lots/LOT-A/bays/A-001', 'services/occupancy/node-1/status', '$SYS/broker/uptime', 'cluster/x']
 const OPEN = ['lots/LOT-A/sensor', 'requests/reserve', 'cameras/c/frame', 'sensors/gate/status', 'replies/me', 'lots/LOT-A/freedom', 'a']
 
-test.each(OWN)('%s is for parkmq alone', topic => expect(mayPublish(topic)).toBe(false))
-test.each(OPEN)('%s is open', topic => expect(mayPublish(topic)).toBe(true))
+test.each(OWN)('%s is for parkmq alone', topic => expect(rightsOf(LOCAL).mayPublish(topic)).toBe(false))
+test.each(OPEN)('%s is open', topic => expect(rightsOf(LOCAL).mayPublish(topic)).toBe(true))
 
 test('requests are for the service alone', () => {
   expect(mayForward('requests/reserve')).toBe(false)

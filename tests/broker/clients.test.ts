@@ -1,7 +1,9 @@
 // The request `clients`, and the log lines of a subscriber that becomes slow and catches up.
 import { describe, expect, test } from 'vitest'
 import type { Packet } from 'mqtt-packet'
+import { rightsOf } from '../../broker/access.js'
 import { Clients } from '../../broker/clients.js'
+import { LOCAL } from '../../shared/access.js'
 import { systemClock } from '../../shared/clock.js'
 import { ClientList, type ClientRow } from '../../shared/schemas.js'
 import { REQUEST_FILTER } from '../../shared/topics.js'
@@ -119,7 +121,7 @@ describe('which rows', () => {
     await bus.consume('requests/clients', new Clients(parts))
     const replies = new AcceptingConsumer()
     await bus.consume('replies/#', replies)
-    for (let i = 0; i < 1_005; i++) sessions.open({ clientId: `${i}-${'ü'.repeat(i === 3 ? 30_000 : 1)}`, cleanStart: true, expirySeconds: 0 })
+    for (let i = 0; i < 1_005; i++) sessions.open({ clientId: `${i}-${'ü'.repeat(i === 3 ? 30_000 : 1)}`, cleanStart: true, expirySeconds: 0, rights: rightsOf(LOCAL) })
     await bus.publish('requests/clients', '{}', { properties: { responseTopic: 'replies/x' } })
     const { payload } = await replies.delivery(0)
     const { result } = JSON.parse(Buffer.from(payload).toString()) as { result: unknown }

@@ -419,7 +419,7 @@ test('more messages than a call can have arguments are no obstacle to a start', 
   const numbers = Array.from({ length: 130_000 }, (_, i) => i + 1)
   await store.write({
     sessionsGone: [], subscriptionsGone: [], messagesGone: [], entriesGone: [], retained: [], retainedGone: [], wills: [], willsGone: [], receipts: [], receiptsGone: [], subscriptions: [],
-    sessions: Array.from({ length: 130 }, (_, i) => ({ clientId: `c${i}`, expirySeconds: 1_000, disconnectedAtMs: Date.now() })),
+    sessions: Array.from({ length: 130 }, (_, i) => ({ clientId: `c${i}`, user: null, expirySeconds: 1_000, disconnectedAtMs: Date.now() })),
     messages: new Map(numbers.map(number => [number, message])),
     entries: numbers.map(number => ({ clientId: `c${number % 130}`, place: number, message: number, qos: 1, retain: false, identifiers: [], group: null, packetId: 0, released: false }))
   })

@@ -3,6 +3,7 @@
 // at some moment between the last confirmation and now, with no message too many; life goes on from there.
 import { pino } from 'pino'
 import { describe, expect, test } from 'vitest'
+import { rightsOf } from '../../broker/access.js'
 import { newFlowCounts } from '../../broker/flow-counts.js'
 import { Journal } from '../../broker/journal.js'
 import { Alias, Message } from '../../broker/message.js'
@@ -14,6 +15,7 @@ import type { Sink } from '../../broker/sink.js'
 import { Sessions } from '../../broker/sessions.js'
 import { parseFilter } from '../../broker/topic-filters.js'
 import { Wills } from '../../broker/wills.js'
+import { LOCAL } from '../../shared/access.js'
 import type { BrokerState, BrokerStore } from '../../shared/broker-store.js'
 import { openBrokerStore } from '../../storage/broker-store.js'
 import { temporaryFolder } from '../support/broker.js'
@@ -21,6 +23,7 @@ import { ManualClock } from '../support/clock.js'
 import { Random } from '../support/mqtt-bytes.js'
 import { copyOfSessions, storedRows } from '../support/stored-sessions.js'
 
+const LOCAL_RIGHTS = rightsOf(LOCAL)
 const LIVES = 30
 const STEPS = 120
 const SEED = Number(process.env.PARKMQ_TEST_SEED ?? Date.now() % 1_000_000)
@@ -117,11 +120,11 @@ class Life {
     this.#router = new Router()
     this.#wills = new Wills({ clock: this.clock, journal: this.#journal, publish: () => {} })
     this.#sessions = new Sessions({
-      clock: this.clock, router: this.#router, journal: this.#journal, received: new Qos2Receiver(), wills: this.#wills, pendingLimit: 100, onLimit: () => {},
+      clock: this.clock, router: this.#router, journal: this.#journal, received: new Qos2Receiver(1_000), wills: this.#wills, pendingLimit: 100, onLimit: () => {},
       session: { counts: newFlowCounts(), limits: { inflight: WINDOW, messages: 1_000, bytes: 1e9, total: { bytes: 0, limit: 1e9 } }, onSlow: () => {} }
     })
     const state = await this.#store.load()
-    this.#sessions.restore(state)
+    this.#sessions.restore(state, () => LOCAL_RIGHTS)
     this.#wills.restore(state.wills, () => 0)
     for (const [id, session] of Object.entries(this.model.sessions)) {
       if (session.expirySeconds === 0) Reflect.deleteProperty(this.model.sessions, id)
@@ -207,7 +210,7 @@ class Life {
   #connect (id: string, cleanStart: boolean, expirySeconds: number): void {
     const before = this.#open.get(id)
     if (before !== undefined) this.#disconnect(id, before, before.expirySeconds)
-    const session = this.#sessions.open({ clientId: id, cleanStart, expirySeconds })
+    const session = this.#sessions.open({ clientId: id, cleanStart, expirySeconds, rights: LOCAL_RIGHTS })
     this.#open.set(id, session)
     if (cleanStart || this.model.sessions[id] === undefined) {
       this.model.sessions[id] = { expirySeconds, disconnectedAtMs: null, subscriptions: {}, entries: [], receipts: [] }
@@ -289,7 +292,7 @@ class Life {
   }
 
   #will (id: string, isThere: boolean): void {
-    this.#wills.keep(id, isThere ? { topic: 'w', payload: Buffer.from('w'), qos: 0, retain: false } : undefined)
+    this.#wills.keep({ clientId: id, user: null }, isThere ? { topic: 'w', payload: Buffer.from('w'), qos: 0, retain: false } : undefined)
     this.model.wills = [...this.model.wills.filter(one => one !== id), ...isThere ? [id] : []]
   }
 

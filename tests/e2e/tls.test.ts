@@ -94,7 +94,7 @@ describe('doctor', () => {
 
   test('tells the names and the end of the certificate, and warns before it', async () => {
     const day = 24 * 3_600_000
-    expect((await certificateLine(Date.now() + 20.5 * day)).out).toMatch(/certificate +ok +.*is for parking\.example and ends in 20 days/)
+    expect((await certificateLine(Date.now() + 20.5 * day)).out).toMatch(/certificate +warn +.*is for parking\.example and ends in 20 days/)
     expect(await certificateLine(Date.now() + 10.5 * day)).toMatchObject({ code: 1, out: expect.stringMatching(/certificate +NO +.*ends in 10 days.*: renew it/) as string })
   })
 

@@ -26,7 +26,7 @@ export function entry (some: Partial<StoredEntry> = {}): StoredEntry {
   return { clientId: 'ann', place: 1, message: 1, qos: 1, retain: false, identifiers: [], group: null, packetId: 0, released: false, ...some }
 }
 
-const session = (clientId: string, some: Partial<StoredSession> = {}): StoredSession => ({ clientId, expirySeconds: 60, disconnectedAtMs: null, ...some })
+const session = (clientId: string, some: Partial<StoredSession> = {}): StoredSession => ({ clientId, user: null, expirySeconds: 60, disconnectedAtMs: null, ...some })
 const subscription = (clientId: string, filter: string, some: Partial<StoredSubscription> = {}): StoredSubscription => (
   { clientId, filter, qos: 1, noLocal: false, retainAsPublished: false, identifier: 0, ...some }
 )
@@ -39,7 +39,7 @@ function oneOfEach (clientId: string): BrokerChanges {
     messages: new Map([[1, message()]]),
     entries: [entry({ clientId })],
     retained: [message({ topic: 'lots/LOT-A/free', retain: true })],
-    wills: [{ clientId, message: message({ topic: `sensors/${clientId}/status` }), delaySeconds: 0 }],
+    wills: [{ clientId, user: `user of ${clientId}`, message: message({ topic: `sensors/${clientId}/status` }), delaySeconds: 0 }],
     receipts: [{ clientId, packetId: 1 }]
   })
 }
@@ -132,10 +132,10 @@ export function brokerStoreContract (name: string, openIn: (folder: string) => P
     test('wills are put, replaced and go, by client', async () => {
       const folder = testFolder()
       const store = await open(folder)
-      await store.write(changes({ wills: ['a', 'b', 'c'].map(clientId => ({ clientId, message: message(), delaySeconds: 0 })) }))
-      const will = { clientId: 'b', message: message({ payload: Buffer.from('offline'), retain: true }), delaySeconds: 0xffff_ffff }
+      await store.write(changes({ wills: ['a', 'b', 'c'].map(clientId => ({ clientId, user: clientId, message: message(), delaySeconds: 0 })) }))
+      const will = { clientId: 'b', user: null, message: message({ payload: Buffer.from('offline'), retain: true }), delaySeconds: 0xffff_ffff }
       await store.write(changes({ wills: [will], willsGone: ['c'] }))
-      await holds(store, folder, { wills: [{ clientId: 'a', message: message(), delaySeconds: 0 }, will] })
+      await holds(store, folder, { wills: [{ clientId: 'a', user: 'a', message: message(), delaySeconds: 0 }, will] })
     })
 
     test('receipts are put, put again and go', async () => {
@@ -269,7 +269,7 @@ export function brokerStoreContract (name: string, openIn: (folder: string) => P
       for (let k = Number(start); ; k++) {
         await store.write({
           ...nothing,
-          sessions: [{ clientId: 'ann', expirySeconds: k, disconnectedAtMs: null }],
+          sessions: [{ clientId: 'ann', user: null, expirySeconds: k, disconnectedAtMs: null }],
           messages: new Map([[k, { topic: 't', payload: Buffer.alloc(3000, k), qos: 1, retain: false, properties: Buffer.alloc(0), expiresAtMs: null, from: null }]]),
           messagesGone: [k - ${DEPTH}],
           entries: [{ clientId: 'ann', place: k, message: k, qos: 1, retain: false, identifiers: [], group: null, packetId: 0, released: false }],

@@ -1,6 +1,6 @@
 // What every ledger must do, whatever the engine. Runs on SQLite now; a second engine is a second call.
 import { describe, expect, onTestFinished, test } from 'vitest'
-import { appendAudit, cursorOf, eventsAfter, moveCursor, pruneAudit } from '../../storage/audit.js'
+import { appendAudit, auditLines, cursorOf, eventsAfter, moveCursor, pruneAudit, type AuditQuery } from '../../storage/audit.js'
 import { listBays, listedBays } from '../../storage/bays.js'
 import { historyKey, pruneHistory, storedReplies, storeReplies } from '../../storage/history.js'
 import type { Ledger } from '../../storage/ledger.js'
@@ -112,7 +112,7 @@ export function ledgerContract (name: string, openNew: (clock: Clock) => Promise
         expect(tx.reservation('R-1')).toMatchObject({ status: 'expired', toMs: due, dueAtMs: null })
       })
       expect(await ledger.lots([A])).toMatchObject([{ held: 1, dueAtMs: due + 1_000 }])
-      const events = await eventsAfter(ledger.database, 0, 10)
+      const { events } = await eventsAfter(ledger.database, 0, 10)
       expect(events.at(-1)).toMatchObject({ type: 'reservation.expired', reservation: 'R-1', why: 'not_arrived_in_time', before: 'held', after: 'expired' })
     })
 
@@ -151,7 +151,7 @@ export function ledgerContract (name: string, openNew: (clock: Clock) => Promise
       })
       expect(await ledger.allLots()).toEqual([])
       expect(await listedBays(ledger.database, A)).toEqual([])
-      expect(await eventsAfter(ledger.database, 0, 10)).toMatchObject([{ type: 'lot.removed' }])
+      expect((await eventsAfter(ledger.database, 0, 10)).events).toMatchObject([{ type: 'lot.removed' }])
     })
 
     test('the list of bays can be changed without losing what is known of the others', async () => {
@@ -180,7 +180,69 @@ export function ledgerContract (name: string, openNew: (clock: Clock) => Promise
       await moveCursor(ledger.database, 'events', 1)
       expect(await cursorOf(ledger.database, 'events')).toBe(1)
       expect(await pruneAudit(ledger.database, clock.ms + 1, 10)).toBe(1)
-      expect(await eventsAfter(ledger.database, 0, 10)).toMatchObject([{ id: 2, type: 'b' }])
+      expect((await eventsAfter(ledger.database, 0, 10)).events).toMatchObject([{ id: 2, type: 'b' }])
+    })
+
+    test('lines without a lot are no events, the cursor passes them, and none waits for it to be pruned', async () => {
+      const { ledger, clock } = await open()
+      const { database } = ledger
+      const line = { type: 'login.refused', who: 'user:ann', address: '10.0.0.1' }
+      const told: unknown[] = []
+      ledger.feed.listen(lots => told.push([...lots]))
+      await ledger.transact('test', async tx => tx.audit(line))
+      expect(told).toEqual([])
+      await appendAudit(database, clock.ms, [{ lot: A, type: 'lot.closed', who: 'user:olga', address: '10.0.0.2', why: 'w' }, line, line])
+      expect(await eventsAfter(database, 0, 1)).toEqual({ events: [], position: 1 })
+      expect(await eventsAfter(database, 0, 10)).toEqual({ events: [{ id: 2, type: 'lot.closed', lot: A, at: new Date(clock.ms).toISOString(), why: 'w' }], position: 4 })
+      expect(await eventsAfter(database, 4, 10)).toEqual({ events: [], position: null })
+      expect(await pruneAudit(database, clock.ms + 1, 2)).toBe(2)
+      expect(await pruneAudit(database, clock.ms + 1, 10)).toBe(1)
+      expect(await eventsAfter(database, 0, 10)).toMatchObject({ events: [{ id: 2 }] })
+      await moveCursor(database, 'events', 4)
+      expect(await pruneAudit(database, clock.ms + 1, 10)).toBe(1)
+    })
+
+    test('the audit is asked by time, lot and user, in the order of its numbers and page by page', async () => {
+      const { ledger, clock } = await open()
+      const { database } = ledger
+      const start = clock.ms
+      const users = ['ann', 'olga'] as const
+      await appendAudit(database, start, Array.from({ length: 10 }, (_, i) => ({
+        ...(i % 3 === 0 ? {} : { lot: id(`LOT-${i % 3}`) }), type: 't', who: `user:${users[i % 2]}`, atMs: start + i * 1_000, ...(i === 4 && { before: 'x', after: { times: 3 } })
+      })))
+      const ask = async (query: Partial<AuditQuery>) => {
+        const { lines, next } = await auditLines(database, { limit: 100, ...query })
+        return [lines.map(line => line.id), next]
+      }
+      expect(await ask({})).toEqual([[1, 2, 3, 4, 5, 6, 7, 8, 9, 10], null])
+      expect(await ask({ sinceMs: start + 3_000, untilMs: start + 6_000 })).toEqual([[4, 5, 6], null])
+      expect(await ask({ lot: id('LOT-2') })).toEqual([[3, 6, 9], null])
+      expect(await ask({ lot: id('LOT-2'), user: 'olga' })).toEqual([[6], null])
+      expect(await ask({ user: 'ann', limit: 2 })).toEqual([[1, 3], 3])
+      expect(await ask({ user: 'ann', limit: 2, after: 3 })).toEqual([[5, 7], 7])
+      expect(await ask({ user: 'nobody' })).toEqual([[], null])
+      expect(await ask({ sinceMs: start + 60_000 })).toEqual([[], null])
+      expect(await ask({ untilMs: start })).toEqual([[], null])
+      expect((await auditLines(database, { after: 4, limit: 1 })).lines).toEqual([{ id: 5, at: new Date(start + 4_000).toISOString(), type: 't', who: 'user:ann', lot: 'LOT-1', before: 'x', after: { times: 3 } }])
+      // Written late: its number is later than its time.
+      await appendAudit(database, start, [{ type: 'late', who: 'user:ann', atMs: start + 2_500 }])
+      expect(await ask({ sinceMs: start + 2_000, untilMs: start + 4_000 })).toEqual([[3, 4, 11], null])
+      expect(await ask({ sinceMs: start + 2_500 })).toEqual([[4, 5, 6, 7, 8, 9, 10, 11], null])
+    })
+
+    test('one page looks at a part of a long audit, and says where the next begins', async () => {
+      const { ledger, clock } = await open()
+      const { database } = ledger
+      for (let i = 0; i < 12; i++) await appendAudit(database, clock.ms, Array.from({ length: 10_000 }, () => ({ type: 't', who: 'user:ann' })))
+      await appendAudit(database, clock.ms, [{ type: 't', who: 'user:olga' }])
+      const pages = []
+      for (let after: number | undefined; ;) {
+        const { lines, next } = await auditLines(database, { user: 'olga', after, limit: 10 })
+        pages.push(lines.map(line => line.id))
+        if (next === null) break
+        after = next
+      }
+      expect(pages).toEqual([[], [], [120_001]])
     })
 
     test('ten thousand rows travel in one statement', async () => {

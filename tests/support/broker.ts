@@ -6,17 +6,21 @@ import { Writable } from 'node:stream'
 import { pino } from 'pino'
 import { afterEach } from 'vitest'
 import { createEmbeddedBroker, type EmbeddedBroker } from '../../broker/index.js'
+import { openUsers, type Users } from '../../broker/users.js'
+import type { OnAccess } from '../../shared/access-event.js'
 import type { Consumer, Delivery, Outcome } from '../../shared/bus.js'
 import { ACCEPTED } from '../../shared/bus.js'
 import { systemClock, type Clock } from '../../shared/clock.js'
 import { Config } from '../../shared/config.js'
 import { openBrokerStore } from '../../storage/broker-store.js'
 import { counterValues, createMetrics, type Metrics } from '../../shared/metrics.js'
+import { writeUsers, type TestUser } from './users-file.js'
 
 export interface TestBroker extends EmbeddedBroker {
   readonly port: number
   readonly wsPort: number
   readonly metrics: Metrics
+  readonly users: Users | null
   /** Log lines from `info` up, parsed. */
   readonly logged: readonly Record<string, unknown>[]
   /** A counter's or gauge's value by the name without `parkmq_`, with labels as in `counterValues`; 0 when never counted. */
@@ -32,6 +36,10 @@ export interface BrokerOptions {
   readonly wsPort?: number
   readonly wsOrigins?: string[]
   readonly tls?: Config['tls']
+  /** Who may come in; without them everybody may. */
+  readonly users?: readonly TestUser[]
+  readonly allowAnonymous?: boolean
+  readonly onAccess?: OnAccess
   readonly clock?: Clock
   /** Folder of the sessions, to be found again by a later broker; default one of its own. */
   readonly data?: string
@@ -58,7 +66,7 @@ export function temporaryFolder (): string {
 }
 
 /** A broker on free ports of 127.0.0.1 that is closed after the test. */
-export async function startBroker ({ limits = {}, times = {}, prepare, clock = systemClock, data = temporaryFolder(), ...settings }: BrokerOptions = {}): Promise<TestBroker> {
+export async function startBroker ({ limits = {}, times = {}, prepare, clock = systemClock, data = temporaryFolder(), users: entries, onAccess, ...settings }: BrokerOptions = {}): Promise<TestBroker> {
   const config = Config.parse({ port: 0, wsPort: 0, ...settings, limits, times: { sysMs: 0, ...times } })
   const metrics = createMetrics()
   const logged: Record<string, unknown>[] = []
@@ -70,12 +78,15 @@ export async function startBroker ({ limits = {}, times = {}, prepare, clock = s
   })
   const store = await openBrokerStore(data)
   afterThisTest(() => store.close())
-  const broker = await createEmbeddedBroker({ config, clock, log: pino({ level: 'info', base: null }, sink), metrics, store })
+  const log = pino({ level: 'info', base: null }, sink)
+  const users = entries === undefined ? null : await openUsers({ file: await writeUsers(entries, join(data, 'users.yaml')), clock, log, metrics })
+  if (users !== null) afterThisTest(() => users.close())
+  const broker = await createEmbeddedBroker({ config, clock, log, metrics, store, users, ...(onAccess && { onAccess }) })
   afterThisTest(() => broker.close())
   await prepare?.(broker)
   const ports = await broker.listen()
   return {
-    ...broker, ...ports, metrics, logged,
+    ...broker, ...ports, metrics, logged, users,
     count: async name => (await counterValues(metrics))[`parkmq_${name}`] ?? 0
   }
 }

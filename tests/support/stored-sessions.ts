@@ -119,5 +119,5 @@ export async function startGatedBroker ({ data = temporaryFolder(), clock = syst
     await broker.close()
   })
   const ports = await broker.listen()
-  return { ...broker, ...ports, metrics, logged, store, data, count: async name => (await counterValues(metrics))[`parkmq_${name}`] ?? 0 }
+  return { ...broker, ...ports, metrics, logged, store, data, users: null, count: async name => (await counterValues(metrics))[`parkmq_${name}`] ?? 0 }
 }

@@ -18,7 +18,7 @@ const SINK: Sink = {
 /** A connected session whose window is full and whose queue is filling. */
 function filling (sink: Sink = SINK): Session {
   const session = new Session({
-    id: 's', limits: { inflight: 20, messages: 100, bytes: 1_000_000, total: { bytes: 0, limit: 10_000_000 } },
+    id: 's', owner: null, limits: { inflight: 20, messages: 100, bytes: 1_000_000, total: { bytes: 0, limit: 10_000_000 } },
     counts: newFlowCounts(), journal: new Journal({ store: null, clock: systemClock, log: createLog() }), nowMs: () => 0, onSlow: () => {}
   })
   session.attach(sink)

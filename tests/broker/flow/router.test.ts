@@ -23,7 +23,8 @@ interface Offered {
 function sessionOf (id: string, offered: Offered[]): Session {
   const journal = new Journal({ store: null, clock: systemClock, log: createLog() })
   const limits = { inflight: 20, messages: 1_000, bytes: 1_000_000, total: { bytes: 0, limit: 10_000_000 } }
-  const session = new Session({ id, limits, counts: newFlowCounts(), journal, nowMs: () => 0, onSlow: () => {} })
+  const session = new Session({ id, owner: null, limits, counts: newFlowCounts(), journal, nowMs: () => 0, onSlow: () => {} })
+  session.mayRead = () => true
   session.offer = (message, qos, retain, ids) => { offered.push({ to: id, text: message.payload.toString(), qos, retain, ids }) }
   return session
 }

@@ -1,0 +1,92 @@
+// A ledger that an older parkmq wrote is brought to the newest shape with everything in it.
+import { join } from 'node:path'
+import Driver from 'libsql'
+import { Kysely, Migrator, SqliteDialect } from 'kysely'
+import { onTestFinished, test, expect } from 'vitest'
+import { Config } from '../../shared/config.js'
+import type { Id } from '../../shared/lot.js'
+import { createMetrics } from '../../shared/metrics.js'
+import { appendAudit, auditLines, cursorOf, eventsAfter, pruneAudit } from '../../storage/audit.js'
+import type { Ledger } from '../../storage/ledger.js'
+import { migrations } from '../../storage/migrations/index.js'
+import { openLedger } from '../../storage/open.js'
+import { testFolder } from '../support/app.js'
+import { StandingClock } from './contract.js'
+
+const A = 'LOT-A' as Id
+
+/** A folder with a ledger as this migration left it, filled by `sql`. */
+async function olderLedger (name: string, sql: string): Promise<string> {
+  const data = testFolder()
+  const driver = new Driver(join(data, 'ledger.db'))
+  driver.pragma('application_id = 0x706b6d71')
+  const kysely = new Kysely<unknown>({ dialect: new SqliteDialect({ database: driver }) })
+  const all = Object.entries(migrations('sqlite'))
+  const had = Object.fromEntries(all.slice(0, all.findIndex(([of]) => of === name) + 1))
+  const { error } = await new Migrator({ db: kysely as never, provider: { getMigrations: async () => had } }).migrateToLatest()
+  expect(error).toBeUndefined()
+  driver.exec(sql)
+  await kysely.destroy()
+  return data
+}
+
+async function open (data: string): Promise<Ledger> {
+  const ledger = await openLedger({ config: Config.parse({ data }), clock: new StandingClock(), metrics: createMetrics() })
+  onTestFinished(() => ledger.close())
+  return ledger
+}
+
+const FROM_001 = `
+  insert into audit (at_ms, lot, type, who, why, reservation, sensor, before, after) values
+    (1000, 'LOT-A', 'forgotten', 'time', null, null, null, null, null),
+    (2000, 'LOT-A', 'reservation.expired', 'time', 'not_arrived_in_time', 'R-1', null, '"held"', '"expired"'),
+    (3000, 'LOT-A', 'sensor.gap', 'sensor:g', null, null, 'g', null, '{"missing":2}'),
+    (4000, 'LOT-B', 'the newest', 'time', null, null, null, null, null);
+  delete from audit where id in (1, 4);
+  insert into cursors (name, position) values ('events', 4);`
+
+test('the audit of 001 keeps its lines and numbers, and a number that was forgotten is never used again', async () => {
+  const ledger = await open(await olderLedger('001-initial', FROM_001))
+  const { database } = ledger
+  expect(await auditLines(database, { limit: 10 })).toEqual({
+    lines: [
+      { id: 2, at: '1970-01-01T00:00:02.000Z', type: 'reservation.expired', who: 'time', lot: A, reservation: 'R-1', why: 'not_arrived_in_time', before: 'held', after: 'expired' },
+      { id: 3, at: '1970-01-01T00:00:03.000Z', type: 'sensor.gap', who: 'sensor:g', lot: A, sensor: 'g', after: { missing: 2 } }
+    ],
+    next: null
+  })
+  await appendAudit(database, 5_000, [{ lot: A, type: 'next', who: 'user:ann', address: '10.0.0.1' }, { type: 'login.accepted', who: 'user:ann' }])
+  // Not 4: the cursor has passed that, and the event would never be told.
+  expect(await eventsAfter(database, await cursorOf(database, 'events') ?? 0, 10)).toMatchObject({ events: [{ id: 5, type: 'next' }], position: 6 })
+  expect(await pruneAudit(database, 10_000, 10)).toBe(3)
+})
+
+test('an audit without a line keeps what its numbers have come to', async () => {
+  const { database } = await open(await olderLedger('001-initial', `${FROM_001} delete from audit;`))
+  await appendAudit(database, 5_000, [{ lot: A, type: 'next', who: 'time' }])
+  expect(await eventsAfter(database, 0, 10)).toMatchObject({ events: [{ id: 5 }] })
+  const fresh = await open(testFolder())
+  await appendAudit(fresh.database, 5_000, [{ lot: A, type: 'first', who: 'time' }])
+  expect(await eventsAfter(fresh.database, 0, 10)).toMatchObject({ events: [{ id: 1 }] })
+})
+
+test('a crash after the change and before it was noted is mended by the next start', async () => {
+  const data = await olderLedger('002-audit-of-access', `
+    insert into audit (at_ms, lot, type, who, address) values (1000, null, 'login.refused', 'user:ann', '10.0.0.1');
+    delete from kysely_migration where name = '002-audit-of-access';`)
+  expect(await auditLines((await open(data)).database, { limit: 10 })).toMatchObject({ lines: [{ id: 1, address: '10.0.0.1' }] })
+})
+
+test('a change that fails leaves everything as it was', async () => {
+  const data = await olderLedger('001-initial', `${FROM_001} create table audit_at (in_the_way text);`)
+  await expect(open(data)).rejects.toMatchObject({ code: 'cannot_open', message: expect.stringContaining('audit_at') as string })
+  const driver = new Driver(join(data, 'ledger.db'))
+  const left = driver.prepare('select * from audit').all() as { id: number }[]
+  expect(left.map(line => line.id)).toEqual([2, 3])
+  expect(left[0]).not.toHaveProperty('address')
+  driver.exec('drop table audit_at')
+  driver.close()
+  const { database } = await open(data)
+  await appendAudit(database, 5_000, [{ type: 'next', who: 'time' }])
+  expect((await auditLines(database, { limit: 10 })).lines.map(line => line.id)).toEqual([2, 3, 5])
+})

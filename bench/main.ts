@@ -2,12 +2,14 @@
 // so what is compared runs in turn in the same command and is printed as a ratio as well.
 import { cpus } from 'node:os'
 import { messageOf } from '../shared/errors.js'
+import { access } from './access.js'
 import { burst } from './burst.js'
 import { durable } from './durable.js'
 import { fanOut } from './fan-out.js'
 import { say } from './figures.js'
 import { flood } from './flood.js'
 import { ingest } from './ingest.js'
+import { logins } from './logins.js'
 import { OPTIONS, readOptions, UsageError, type OptionName, type Options } from './options.js'
 import { requests } from './requests.js'
 import { slow } from './slow-subscribers.js'
@@ -29,7 +31,9 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
   slow: { run: slow, help: 'a frozen and a never-acknowledging subscriber beside 50 healthy ones', takes: '7 min', options: ['seconds', 'minutes', 'subscribers', 'qos', 'mqtt', 'transport', 'session', 'brokers'] },
   burst: { run: burst, help: '20,000 messages as fast as the sockets take them, to 1 and to 50 healthy subscribers', takes: '5 min', options: ['messages', 'subscribers', 'qos', 'mqtt', 'brokers'] },
   flood: { run: flood, help: 'what a flooding client does to the round trips of ten others', takes: '2 min', options: ['seconds', 'brokers'] },
-  durable: { run: durable, help: 'messages to a persistent session, connected and offline, kept on disk by parkmq and mosquitto', takes: '2 min', options: ['rounds', 'messages', 'mqtt', 'brokers'] }
+  durable: { run: durable, help: 'messages to a persistent session, connected and offline, kept on disk by parkmq and mosquitto', takes: '2 min', options: ['rounds', 'messages', 'mqtt', 'brokers'] },
+  access: { run: access, help: 'what users, access control and TLS cost at ingest, each alone and together, and at fan-out', takes: '2 min', options: ['rounds', 'subscribers'] },
+  logins: { run: logins, help: 'what somebody who tries passwords does to the log-ins and round trips of others, and how long a fleet takes to log in', takes: '3 min', options: ['rounds', 'seconds'] }
 }
 /** Without a name: what the first part of docs/performance.md says. */
 const DEFAULT = ['ingest', 'requests', 'start']

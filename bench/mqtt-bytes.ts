@@ -17,17 +17,30 @@ export const DISCONNECT = 14
 /** How long a persistent MQTT 5.0 session of a bench is kept, in seconds. */
 const SESSION_EXPIRY_SECONDS = 3_600
 
+/** Who a client says it is. */
+export interface Credentials {
+  readonly user: string
+  readonly password: string
+}
+
 export interface ConnectParts {
   readonly clientId: string
   readonly version: MqttVersion
   /** False: the session is taken up again and kept when the connection ends. */
   readonly clean: boolean
+  /** Where the broker has users. */
+  readonly credentials?: Credentials | undefined
 }
 
+const CLEAN = 0x02
+const WITH_USER_AND_PASSWORD = 0xc0
+
 /** CONNECT without a keep alive. */
-export function connectPacket ({ clientId, version, clean }: ConnectParts): Buffer {
+export function connectPacket ({ clientId, version, clean, credentials }: ConnectParts): Buffer {
+  const flags = (clean ? CLEAN : 0) | (credentials === undefined ? 0 : WITH_USER_AND_PASSWORD)
+  const said = credentials === undefined ? [] : [string(credentials.user), string(credentials.password)]
   const properties = version === 4 ? Buffer.alloc(0) : clean ? Buffer.from([0]) : Buffer.from([5, 0x11, 0, 0, ...uint16(SESSION_EXPIRY_SECONDS)])
-  return packet(0x10, Buffer.concat([string('MQTT'), Buffer.from([version, clean ? 2 : 0, 0, 0]), properties, string(clientId)]))
+  return packet(0x10, Buffer.concat([string('MQTT'), Buffer.from([version, flags, 0, 0]), properties, string(clientId), ...said]))
 }
 
 /** SUBSCRIBE to one filter with packet identifier 1. */

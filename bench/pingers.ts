@@ -4,7 +4,7 @@ import type { Duplex } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Histogram } from 'hdr-histogram-js'
 import { newLatency } from './figures.js'
-import { PUBACK, PUBLISH, PublishTemplate, SUBACK, subscribePacket } from './mqtt-bytes.js'
+import { PUBACK, PUBLISH, PublishTemplate, SUBACK, subscribePacket, type Credentials } from './mqtt-bytes.js'
 import { rawConnect, readPackets, within, type Ports } from './raw-client.js'
 
 const PAYLOAD_BYTES = 100
@@ -20,12 +20,18 @@ export interface Pings {
   readonly latency: Histogram
 }
 
+export interface PingAs {
+  /** What the topics begin with; default `bench/ping`. */
+  readonly under?: string
+  readonly credentials?: Credentials
+}
+
 /** `clients` ping at QoS 1 for `seconds`, each one ping at a time. */
-export async function ping (ports: Ports, clients: number, seconds: number): Promise<Pings> {
+export async function ping (ports: Ports, clients: number, seconds: number, { under = 'bench/ping', credentials }: PingAs = {}): Promise<Pings> {
   const latency = newLatency()
   let pings = 0
   let unanswered = 0
-  const pingers = await Promise.all(Array.from({ length: clients }, async (_, n) => await Pinger.connect(ports, n)))
+  const pingers = await Promise.all(Array.from({ length: clients }, async (_, n) => await Pinger.connect(ports, n, under, credentials)))
   const endMs = performance.now() + seconds * 1_000
   await Promise.all(pingers.map(async pinger => {
     while (performance.now() < endMs) {
@@ -64,9 +70,9 @@ class Pinger {
     })
   }
 
-  static async connect (ports: Ports, n: number): Promise<Pinger> {
-    const topic = `bench/ping/${n}`
-    const pinger = new Pinger(await rawConnect(ports, { clientId: `bench-ping-${n}`, version: 4, clean: true }), topic)
+  static async connect (ports: Ports, n: number, under: string, credentials: Credentials | undefined): Promise<Pinger> {
+    const topic = `${under}/${n}`
+    const pinger = new Pinger(await rawConnect(ports, { clientId: `bench-ping-${n}`, version: 4, clean: true, credentials }), topic)
     const granted = new Promise<void>(resolve => { pinger.#onSuback = resolve })
     pinger.#stream.write(subscribePacket(topic, 1, 4))
     await within(granted, 'SUBACK')

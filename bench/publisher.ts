@@ -2,7 +2,7 @@
 // them, or at a steady rate. It gives up when nothing moves any more: a bench of a broker that stalls ends nevertheless.
 import type { Duplex } from 'node:stream'
 import { machineMs } from './clock.js'
-import { PUBACK, PUBCOMP, PublishTemplate, PUBREC, PUBREL, type Qos } from './mqtt-bytes.js'
+import { PUBACK, PUBCOMP, PublishTemplate, PUBREC, PUBREL, type Credentials, type Qos } from './mqtt-bytes.js'
 import { rawConnect, readPackets, type Ports, type Transport } from './raw-client.js'
 
 export interface PublisherParts {
@@ -12,6 +12,7 @@ export interface PublisherParts {
   readonly qos: Qos
   readonly payloadBytes: number
   readonly transport?: Transport
+  readonly credentials?: Credentials | undefined
 }
 
 export interface Sent {
@@ -65,7 +66,7 @@ export class Publisher {
   }
 
   static async connect (parts: PublisherParts): Promise<Publisher> {
-    return new Publisher(await rawConnect(parts.ports, { clientId: parts.clientId, version: 4, clean: true }, parts.transport), parts)
+    return new Publisher(await rawConnect(parts.ports, { clientId: parts.clientId, version: 4, clean: true, credentials: parts.credentials }, parts.transport), parts)
   }
 
   /** Number of the last message written. */

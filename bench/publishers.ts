@@ -1,7 +1,7 @@
 // Publishers that keep a window of unacknowledged QoS 1 messages open, and what their messages' PUBACKs took.
 import type { Histogram } from 'hdr-histogram-js'
 import { newLatency, percentileMs } from './figures.js'
-import { PUBACK, publishPacket } from './mqtt-bytes.js'
+import { PUBACK, publishPacket, type Credentials } from './mqtt-bytes.js'
 import { rawConnect, readPackets, type Ports } from './raw-client.js'
 
 export interface LoadParts {
@@ -12,6 +12,8 @@ export interface LoadParts {
   readonly messages: number
   readonly topic: (publisher: number, n: number) => string
   readonly payload: (publisher: number, n: number) => string
+  /** Where the broker has users. */
+  readonly credentials?: (publisher: number) => Credentials | undefined
 }
 
 export interface LoadResult {
@@ -23,10 +25,10 @@ export interface LoadResult {
 }
 
 /** Sends everything and waits for every PUBACK. Message `n` counts from 1. */
-export async function load ({ ports, publishers, window, messages, topic, payload }: LoadParts): Promise<LoadResult> {
+export async function load ({ ports, publishers, window, messages, topic, payload, credentials }: LoadParts): Promise<LoadResult> {
   const latency = newLatency()
   const prepared = Array.from({ length: publishers }, (_, p) => Array.from({ length: messages }, (_, i) => publishPacket(topic(p, i + 1), payload(p, i + 1), i % 65_535 + 1)))
-  const sockets = await Promise.all(prepared.map(async (_, p) => await rawConnect(ports, { clientId: `bench-pub-${process.pid}-${p}`, version: 4, clean: true })))
+  const sockets = await Promise.all(prepared.map(async (_, p) => await rawConnect(ports, { clientId: `bench-pub-${process.pid}-${p}`, version: 4, clean: true, credentials: credentials?.(p) })))
   const startedMs = performance.now()
   await Promise.all(sockets.map(async (socket, p) => {
     const packets = prepared[p] ?? []

@@ -5,7 +5,7 @@ import { connect } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { connect as connectTls } from 'node:tls'
 import { createWebSocketStream, WebSocket } from 'ws'
-import { CONNACK, connectPacket, PUBACK, PUBLISH, SUBACK, subscribePacket, type ConnectParts } from './mqtt-bytes.js'
+import { CONNACK, connectPacket, PUBACK, PUBLISH, SUBACK, subscribePacket, type ConnectParts, type Credentials } from './mqtt-bytes.js'
 
 export type Transport = 'tcp' | 'ws'
 
@@ -19,12 +19,15 @@ export interface Ports {
   readonly wsPort: number | null
   /** The certificate in PEM that the broker shows, when it speaks TLS on both. */
   readonly certificate?: string
+  /** Where the clients come from, when that matters; otherwise 127.0.0.1. */
+  readonly from?: string
 }
 
 /** Opens a connection without Nagle's delay; says nothing yet. */
-export async function openStream ({ port, wsPort, certificate }: Ports, transport: Transport = 'tcp'): Promise<Duplex> {
+export async function openStream ({ port, wsPort, certificate, from }: Ports, transport: Transport = 'tcp'): Promise<Duplex> {
   if (transport === 'tcp') {
-    const socket = certificate === undefined ? connect({ port, host: '127.0.0.1', noDelay: true }) : connectTls({ port, host: '127.0.0.1', ca: certificate }).setNoDelay(true)
+    const where = { port, host: '127.0.0.1', ...from !== undefined && { localAddress: from } }
+    const socket = certificate === undefined ? connect({ ...where, noDelay: true }) : connectTls({ ...where, ca: certificate }).setNoDelay(true)
     await within(once(socket, certificate === undefined ? 'connect' : 'secureConnect'), `a connection to port ${port}`)
     return socket
   }
@@ -41,6 +44,28 @@ export async function rawConnect (ports: Ports, connecting: ConnectParts, transp
   const [connack] = await within(once(stream, 'data'), `CONNACK for ${connecting.clientId}`) as [Buffer]
   if (connack[0] !== CONNACK << 4 || connack[3] !== 0) throw new Error(`no CONNACK but ${connack.toString('hex')}`)
   return stream
+}
+
+export interface LoggedIn {
+  /** The code of CONNACK; 0 when it was let in. */
+  readonly code: number
+  /** Milliseconds from the opening of the connection to CONNACK. */
+  readonly tookMs: number
+}
+
+/** Logs in over TCP with MQTT 3.1.1 and leaves again. Throws when there is no CONNACK. */
+export async function logIn (ports: Ports, { clientId, credentials, patienceMs = PATIENCE_MS }: { clientId: string, credentials: Credentials, patienceMs?: number }): Promise<LoggedIn> {
+  const startedMs = performance.now()
+  const stream = await openStream(ports)
+  try {
+    stream.write(connectPacket({ clientId, version: 4, clean: true, credentials }))
+    const [connack] = await within(once(stream, 'data'), `CONNACK for ${clientId}`, patienceMs) as [Buffer]
+    if (connack[0] !== CONNACK << 4) throw new Error(`no CONNACK but ${connack.toString('hex')}`)
+    return { code: connack[3] ?? 0xff, tookMs: performance.now() - startedMs }
+  } finally {
+    stream.on('error', () => {})
+    stream.destroy()
+  }
 }
 
 /** Throws when it takes longer than a broker may: a bench must end. */

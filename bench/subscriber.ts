@@ -4,7 +4,7 @@ import type { Duplex } from 'node:stream'
 import { machineMs } from './clock.js'
 import {
   CONNACK, connectPacket, DISCONNECT, NORMAL_DISCONNECT, PINGREQ, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBACK, subscribePacket,
-  type MqttVersion, type Qos
+  type Credentials, type MqttVersion, type Qos
 } from './mqtt-bytes.js'
 import { openStream, readPackets, within, type Ports, type Transport } from './raw-client.js'
 
@@ -23,6 +23,7 @@ export interface SubscriberParts {
   readonly behaviour: Behaviour
   /** Largest message number that comes; the number is the first 4 bytes of the payload, big-endian. */
   readonly highestNumber: number
+  readonly credentials?: Credentials | undefined
 }
 
 /** What one subscriber saw since it was made or `reset`. */
@@ -98,7 +99,7 @@ export class Subscriber {
   }
 
   async #open (): Promise<void> {
-    const { ports, transport, clientId, version, persistent } = this.#parts
+    const { ports, transport, clientId, version, persistent, credentials } = this.#parts
     const stream = this.#stream = await openStream(ports, transport)
     stream.on('error', error => { this.closed ??= error.message })
     stream.once('close', () => {
@@ -107,7 +108,7 @@ export class Subscriber {
     })
     readPackets(stream, (head, bytes, at, end) => this.#packet(head, bytes, at, end), () => this.#endOfRead())
     const accepted = new Promise<void>(resolve => { this.#onConnack = resolve })
-    stream.write(connectPacket({ clientId, version, clean: !persistent }))
+    stream.write(connectPacket({ clientId, version, clean: !persistent, credentials }))
     await within(accepted, `CONNACK for ${clientId}`)
   }
 

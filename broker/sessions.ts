@@ -98,7 +98,6 @@ export class Sessions {
     if (goesOn) this.#parts.wills.cancel(clientId)
     const session = goesOn ? before : this.#begin(clientId, rights.identity.user)
     session.mayRead = topic => rights.mayRead(topic)
-    if (goesOn) this.#parts.router.forget()
     this.mostConnected = Math.max(this.mostConnected, this.connected)
     session.expirySeconds = expirySeconds
     // One that ends with this connection must not come back after a crash either.

@@ -79,9 +79,13 @@ class Client implements Sink {
   /** What it may acknowledge next on this connection. */
   readonly due: { messageId: number, step: 'puback' | 'pubrec' | 'pubcomp' }[] = []
 
+  /** The process that it was connected to has died: what that does after the copy of its files reaches nobody. */
+  isCutOff = false
+
   aliasOf (): Alias { return Alias.none }
   forgetAlias (): void {}
   push (message: Message, _frame: unknown, messageId: number): void {
+    if (this.isCutOff) return
     const qos = this.qosOf(message.payload.toString())
     this.known.set(messageId, message.payload.toString())
     this.due.push({ messageId, step: qos === 2 ? 'pubrec' : 'puback' })
@@ -173,6 +177,7 @@ class Life {
     const confirmed = this.#confirmed
     const rows = storedRows(folder)
     // The one before is no more.
+    for (const client of this.#clients.values()) client.isCutOff = true
     this.#sessions.stop()
     await this.#journal.settled()
     await this.#store.close()

@@ -44,6 +44,8 @@ async function watch (only: readonly string[], options: ClientOptions): Promise<
     redraw()
   })
   client.on('close', () => {
+    // Ctrl-C: that the connection ends is what was asked for.
+    if (client.disconnecting) return
     connected = false
     if (!live) process.stderr.write(`connection to ${shownUrl(options.url)} lost; connecting again\n`)
     redraw()

@@ -5,7 +5,8 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { onTestFinished } from 'vitest'
 
-const PROGRAM = fileURLToPath(new URL('../../bin/parkmq.js', import.meta.url))
+/** The compiled program (`npm run build`). */
+export const PROGRAM = fileURLToPath(new URL('../../bin/parkmq.js', import.meta.url))
 
 export interface ParkmqProcess {
   readonly process: ChildProcess

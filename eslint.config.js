@@ -58,12 +58,12 @@ export default tseslint.config(
   mayNotImport(['services/**/*.ts'], [OUTER, BROKER, ANOTHER_SERVICE, SERVICES],
     'a service imports shared/ and storage/; services meet in the ledger and in messages'),
   {
-    files: ['services/*/core.ts', 'services/*/windows.ts'],
+    files: ['services/*/core.ts', 'services/*/tariffs.ts', 'services/*/admission.ts'],
     rules: {
       'no-restricted-imports': ['error', {
         patterns: [{
-          regex: String.raw`^(?!\./|\.\./\.\./shared/(lot|reservation|sensor|errors|schemas)\.js$)`,
-          message: 'a core imports only its own files and the plain words of shared/ (lot, reservation, sensor, errors, schemas as types)'
+          regex: String.raw`^(?!\./|\.\./\.\./shared/(lot|reservation|sensor|windows|errors|schemas)\.js$)`,
+          message: 'a core imports only its own files and the plain words of shared/ (lot, reservation, sensor, windows, errors, schemas as types)'
         }, {
           regex: String.raw`shared/schemas\.js$`, allowTypeImports: true, message: 'a core takes schemas as types only'
         }]

@@ -4,6 +4,7 @@ import { createEmbeddedBroker } from '../broker/index.js'
 import { usersFileOf } from '../broker/users-file.js'
 import { openUsers, type Users } from '../broker/users.js'
 import { startOccupancy } from '../services/occupancy/service.js'
+import { lotDefaultsOf } from '../services/reservation/intake.js'
 import { seedLots } from '../services/reservation/lots.js'
 import { startReservation } from '../services/reservation/service.js'
 import type { OnAccess } from '../shared/access-event.js'
@@ -51,7 +52,7 @@ export async function startApp ({ config, log, clock = systemClock, metrics = cr
   try {
     const ledger = await openLedger({ config, clock, metrics })
     stops.push(() => ledger.close())
-    await seedLots(ledger, config.lots)
+    await seedLots(ledger, config.lots, lotDefaultsOf(config))
     const audit = createAccessAudit({ ledger, clock, log, metrics })
     const onAccess = audit.note
     stops.push(() => audit.stop())

@@ -49,7 +49,10 @@ export const ACCESS: Readonly<Record<Role, Rights>> = {
   driver: {
     publish: ['requests/+'],
     read: [...PUBLIC, 'replies/{user}/#'],
-    methods: ['lots', 'availability', 'reserve', 'cancel', 'arrive', 'depart', 'get', 'list', 'ping', 'info'],
+    methods: [
+      'lots', 'availability', 'reserve', 'book', 'change', 'extend', 'cancel', 'arrive', 'depart', 'get', 'list', 'wait',
+      'monitor', 'unmonitor', 'quote', 'permits', 'permit', 'buyPermit', 'ping', 'info'
+    ],
     lists: 'own',
     actsForOthers: false
   },

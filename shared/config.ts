@@ -4,7 +4,8 @@ import { readFileSync } from 'node:fs'
 import { parse } from 'yaml'
 import { z } from 'zod'
 import { messageOf, OperatorError } from './errors.js'
-import { ConfiguredLot, firstIssue, NewLot } from './schemas.js'
+import type { Id as IdType } from './lot.js'
+import { ConfiguredLot, firstIssue, Id, NewLot, TimeZone } from './schemas.js'
 
 // Flags and variables are text; a file has numbers.
 const port = z.preprocess(value => typeof value === 'string' && /^\d+$/.test(value) ? Number(value) : value, z.int().min(0).max(65_535))
@@ -12,6 +13,32 @@ const count = (least: number) => z.int().min(least)
 const yesOrNo = z.preprocess(value => value === 'true' ? true : value === 'false' ? false : value, z.boolean())
 
 const file = (flag: string) => z.string({ error: ({ input }) => input === undefined ? `is missing: name the file, also with ${flag}` : 'is not the name of a file' }).min(1)
+
+/** Integers throughout: cents and minutes. `services/reservation/tariffs.ts` has the rule. */
+export const Tariff = z.strictObject({
+  /** The price of each interval that has begun. */
+  intervalMinutes: z.int().min(1).max(7 * 24 * 60),
+  intervalCents: z.int().min(0).max(1_000_000),
+  /** Minutes at the beginning of each stay that cost nothing. */
+  freeMinutes: z.int().min(0).max(7 * 24 * 60).default(0),
+  /** The most that 24 hours cost, counted from the beginning of the stay. */
+  dayCapCents: z.int().min(0).max(100_000_000).optional()
+})
+export type Tariff = z.infer<typeof Tariff>
+const STANDARD_TARIFF: Tariff = { intervalMinutes: 60, intervalCents: 200, freeMinutes: 15, dayCapCents: 1_500 }
+
+export const ConfiguredPermit = z.strictObject({
+  permit: Id,
+  name: z.string().trim().min(1).max(100),
+  priceCents: z.int().min(0).max(100_000_000),
+  /** How many may be sold in all: what is left is this less what was sold. */
+  stock: z.int().min(0).max(10_000_000)
+})
+export type ConfiguredPermit = z.infer<typeof ConfiguredPermit>
+const PERMITS: ConfiguredPermit[] = [
+  { permit: 'DAY' as IdType, name: 'One day, all lots', priceCents: 1_200, stock: 200 },
+  { permit: 'MONTH' as IdType, name: 'One month, all lots', priceCents: 9_000, stock: 50 }
+]
 
 /** The usual ports of MQTT; those of the embedded broker when none are set. */
 export const DEFAULT_PORTS = { plain: { port: 1883, wsPort: 9001 }, tls: { port: 8883, wsPort: 9443 } } as const
@@ -62,6 +89,11 @@ export const Config = z.strictObject({
     queuedBytes: count(65_536).default(256 * 1024 * 1024).describe('most bytes that wait for all clients together'),
     retainedMessages: count(0).default(100_000).describe('most retained messages of clients; those of the services come on top'),
     retainedBytes: count(0).default(64 * 1024 * 1024).describe('most bytes of retained messages of clients'),
+    reservationsPerPlate: count(1).default(10).describe('most reservations of one plate whose car has not come, those on waiting lists among them'),
+    reservationsPerUser: count(1).default(100).describe('the same of one user; operators and services have no such limit'),
+    waitingPerLot: count(0).default(1_000).describe('most on the waiting list of one lot'),
+    monitorsPerClient: count(0).default(10).describe('most lots that one client monitors at once'),
+    monitors: count(0).default(10_000).describe('most monitors of all clients together'),
     sensorsPerLot: count(1).default(10_000).describe('most sensors with an identity that one lot remembers')
   }).prefault({}),
   times: z.strictObject({
@@ -69,7 +101,12 @@ export const Config = z.strictObject({
     gapGraceMs: count(0).default(5_000).describe('a missing sensor message that does not come within this time is a gap'),
     holdMs: count(1_000).default(300_000).describe('length of a hold when the request names none'),
     arrivalGraceMs: count(0).default(120_000).describe('how long a place stays held after arrive while no sensor has counted the car'),
-    maxStayMs: count(1_000).default(24 * 3_600_000).describe('how long an arrived hold keeps its place in the windows'),
+    maxStayMs: count(1_000).default(24 * 3_600_000).describe('how long an arrived hold, or a booking that has overstayed, waits for depart'),
+    noShowMs: count(0).default(30 * 60_000).describe('a booking whose car has not come this long after its begin is given up'),
+    earlyArrivalMs: count(0).default(15 * 60_000).describe('how long before its begin the car of a booking may come, if a place is free'),
+    bookAheadMs: count(60_000).default(366 * 24 * 3_600_000).describe('how far ahead bookings may end'),
+    waitMs: count(1_000).default(2 * 3_600_000).describe('how long somebody stays on a waiting list for a hold; for a booking it is until its begin'),
+    conflictNoticeMs: count(0).default(30 * 60_000).describe('when a booking overstays, how far ahead the next one is told that its place may be missing'),
     historyMs: count(1_000).default(24 * 3_600_000).describe('how long replies are kept for repeats'),
     auditMs: count(1_000).default(90 * 24 * 3_600_000).describe('how long the audit and ended reservations are kept'),
     sensorMs: count(1_000).default(90 * 24 * 3_600_000).describe('how long the identity of a silent sensor is kept'),
@@ -77,6 +114,10 @@ export const Config = z.strictObject({
     loginForgetMs: count(1_000).default(15 * 60_000).describe('how long failed log-ins are remembered'),
     sysMs: count(0).default(10_000).describe('how often the broker publishes its numbers on $SYS/broker/...; 0: never')
   }).prefault({}),
+  timeZone: TimeZone.optional().describe('time zone of lots that name none, such as Europe/Berlin; when absent, that of the machine'),
+  currency: z.string().regex(/^[A-Z]{3}$/, { error: 'must be three capitals such as EUR' }).default('EUR').describe('currency of all prices'),
+  tariffs: z.record(Id, Tariff).default(() => ({ ['standard' as IdType]: STANDARD_TARIFF })).describe('prices of parking, by name; a lot has the tariff `standard` unless it names another'),
+  permits: z.array(ConfiguredPermit).default(() => PERMITS).describe('permits that may be bought'),
   lots: z.array(ConfiguredLot).default([
     lot('LOT-A', 100, 50), lot('LOT-B', 150, 75), lot('LOT-C', 80, 40), lot('LOT-D', 200, 120)
   ]).describe('lots that are made when the ledger first sees them here')
@@ -144,12 +185,22 @@ export function loadConfig ({ file, flags = {}, env = process.env }: ConfigInput
   if (tls?.ca === undefined && tls?.clientCertificates !== undefined && tls.clientCertificates !== 'none') {
     throw new OperatorError('bad_config', `wrong setting: tls.clientCertificates is ${tls.clientCertificates} and tls.ca is missing: name the file of the authority that signs them, also with --tls-ca`)
   }
-  const ids = new Set<string>()
-  for (const { lot: id } of parsed.data.lots) {
-    if (ids.has(id)) throw new OperatorError('bad_config', `wrong setting: lots names ${id} twice`)
-    ids.add(id)
+  refuseTwice('lots', parsed.data.lots.map(({ lot }) => lot))
+  refuseTwice('permits', parsed.data.permits.map(({ permit }) => permit))
+  for (const { lot: id, tariff } of parsed.data.lots) {
+    if (tariff !== 'standard' && !Object.hasOwn(parsed.data.tariffs, tariff)) throw new OperatorError('bad_config', `wrong setting: the lot ${id} has the tariff ${tariff}, which is not among tariffs (${Object.keys(parsed.data.tariffs).join(', ') || 'none'})`)
   }
   return { config: parsed.data, sources: sources as Record<keyof Config, Source> }
+}
+
+function refuseTwice (setting: string, ids: readonly string[]): void {
+  const twice = ids.find((id, at) => ids.indexOf(id) !== at)
+  if (twice !== undefined) throw new OperatorError('bad_config', `wrong setting: ${setting} names ${twice} twice`)
+}
+
+/** The time zone of lots that name none. */
+export function timeZoneOf (config: Pick<Config, 'timeZone'>): string {
+  return config.timeZone ?? Intl.DateTimeFormat().resolvedOptions().timeZone
 }
 
 /** Sets `port`, or `tls.cert` inside its table. */

@@ -41,6 +41,14 @@ export interface Lot {
   readonly changedAtMs: number
   /** When the next reservation of this lot is due for a transition by time; null when none is. */
   readonly dueAtMs: number | null
+  /** Reservations on its waiting list. */
+  readonly waiting: number
+  /** Grows with every change of the windows that its reservations have (shared/windows.ts). */
+  readonly windowsVersion: number
+  /** IANA name; its calendar and wall clock. */
+  readonly timeZone: string
+  /** Name of its tariff in the settings. */
+  readonly tariff: Id
 }
 
 /** Places taken by cars: the count clamped to 0..capacity. Only what is published is clamped, never the count itself. */
@@ -50,7 +58,12 @@ export function occupiedPlaces (lot: Pick<Lot, 'capacity' | 'counted'>): number 
 
 /** Places that a newcomer may take now; 0 for a closed lot. */
 export function freePlaces (lot: Pick<Lot, 'capacity' | 'buffer' | 'counted' | 'held' | 'open'>): number {
-  return lot.open ? Math.max(0, lot.capacity - lot.buffer - occupiedPlaces(lot) - lot.held) : 0
+  return lot.open ? Math.max(0, placesLeft(lot)) : 0
+}
+
+/** Places that are neither taken, nor held, nor the buffer's: below 0 when more are promised than are there. */
+export function placesLeft (lot: Pick<Lot, 'capacity' | 'buffer' | 'counted' | 'held'>): number {
+  return lot.capacity - lot.buffer - occupiedPlaces(lot) - lot.held
 }
 
 /**

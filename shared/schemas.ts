@@ -2,6 +2,7 @@
 // they do not know, so that an old service survives a new field. Limits stand here, each with its name and unit.
 import { z } from 'zod'
 import type { Id as IdType } from './lot.js'
+import { RESERVATION_STATUSES } from './reservation.js'
 import { ID_PATTERN, mayReceiveReplies } from './topics.js'
 
 /** Cars: the most that one delta may say. */
@@ -16,6 +17,12 @@ export const MAX_BODY_BYTES = 128 * 1024
 export const MAX_LISTED = 1_000
 /** Seconds: the longest hold that `reserve` gives. */
 export const MAX_HOLD_SECONDS = 3_600
+/** Days that one `availability` may ask for. */
+export const MAX_DAYS = 31
+/** Seconds: the longest time that one `monitor` lasts. */
+export const MAX_MONITOR_SECONDS = 24 * 3_600
+/** Minutes: the most that `change` shifts and `extend` adds: a year, with its leap day. */
+export const MAX_MINUTES = 366 * 24 * 60
 
 export const Id = z.string().regex(ID_PATTERN, { error: 'must match [A-Za-z0-9][A-Za-z0-9._-]{0,63}' }).transform(id => id as IdType)
 /** A number plate as a driver or a camera writes it; kept in capitals without separators, so that `abc-123` is `ABC 123`. */
@@ -23,9 +30,19 @@ export const Plate = z.string().trim().min(1).max(16).regex(/^[\p{L}\p{N}][\p{L}
   .transform(plate => plate.toUpperCase().replace(/[ .-]/g, ''))
 /** ISO 8601 with an offset or Z. Recorded, never used to order. */
 export const Timestamp = z.iso.datetime({ offset: true })
+/**
+ * A whole minute, ISO 8601: with an offset or Z, or without one, which is the wall clock of the lot
+ * (`2026-12-24T18:30`). What it is in milliseconds depends on the lot's time zone.
+ */
+export const Minute = z.string().regex(/^\d{4}-\d\d-\d\dT\d\d:\d\d(?::00(?:\.0{1,9})?)?(?:Z|[+-]\d\d:\d\d)?$/, { error: 'must be a whole minute such as 2026-12-24T18:30 (the lot\'s own time) or 2026-12-24T18:30+01:00' })
+export const WEEKDAYS = ['monday', 'tuesday', 'wednesday', 'thursday', 'friday', 'saturday', 'sunday'] as const
+/** A date of the lot's calendar, or a day of the week ahead, beginning with today. */
+export const Day = z.union([z.iso.date(), z.enum([...WEEKDAYS, 'today', 'tomorrow'])], { error: 'must be a date such as 2026-12-24, a weekday such as monday, today or tomorrow' })
+/** A name of the IANA time zone database, such as `Europe/Berlin`. */
+export const TimeZone = z.string().max(64).refine(isTimeZone, { error: 'is no time zone of the IANA database, such as Europe/Berlin or UTC' })
 export const BayState = z.enum(['free', 'taken', 'unknown'])
 export const Quality = z.enum(['live', 'stale', 'suspect', 'unknown'])
-export const ReservationStatus = z.enum(['held', 'arriving', 'arrived', 'departed', 'cancelled', 'expired'])
+export const ReservationStatus = z.enum(RESERVATION_STATUSES)
 
 // What a sensor may say on lots/{lot}/sensor, besides the bare delta.
 
@@ -94,7 +111,10 @@ const LotSettings = {
   counting: z.enum(['sensors', 'requests']),
   bays: z.array(Id).max(MAX_BAYS).refine(bays => new Set(bays).size === bays.length, { error: 'names a bay twice' }),
   /** Whether `bays` are all the places of the lot, so that they alone give its count. */
-  baysCover: z.boolean()
+  baysCover: z.boolean(),
+  timeZone: TimeZone,
+  /** Name of a tariff of the settings. */
+  tariff: Id
 }
 
 const newLot = {
@@ -107,6 +127,9 @@ const newLot = {
   counting: LotSettings.counting.default('sensors'),
   bays: LotSettings.bays.default([]),
   baysCover: LotSettings.baysCover.default(false),
+  /** By default the time zone of the settings. */
+  timeZone: LotSettings.timeZone.optional(),
+  tariff: LotSettings.tariff.default('standard' as IdType),
   open: z.boolean().default(true)
 }
 
@@ -122,7 +145,8 @@ export type NewLot = z.infer<typeof NewLot>
 /** A lot of the config file: an unknown key is a typing error. */
 export const ConfiguredLot = z.strictObject(newLot).refine(hasItsBays, NO_BAYS).refine(hasRoom, NO_ROOM)
 
-const byReservation = z.object({ reservation: z.string().max(64), secret: z.string().max(128).optional() })
+const one = { reservation: z.string().max(64), secret: z.string().max(128).optional() }
+const byReservation = z.object(one)
 const byLotAndPlate = z.object({ lot: Id, plate: Plate, secret: z.string().max(128).optional() })
 const Which = z.union([byReservation, byLotAndPlate], { error: 'needs {reservation} or {lot, plate}' })
 export type Which = z.infer<typeof Which>
@@ -131,8 +155,34 @@ export type Which = z.infer<typeof Which>
 export const REQUESTS = {
   /** At most `limit` lots, by id, after the id `after`; or one. */
   lots: z.object({ lot: Id.optional(), after: Id.optional(), limit: z.int().min(1).max(MAX_LISTED).default(MAX_LISTED) }),
-  availability: z.object({ lot: Id.optional(), after: Id.optional(), limit: z.int().min(1).max(MAX_LISTED).default(MAX_LISTED) }),
+  /** Free places now; of one lot also at every instant of [from, to), or of whole days of its calendar. */
+  availability: z.object({
+    lot: Id.optional(), after: Id.optional(), limit: z.int().min(1).max(MAX_LISTED).default(MAX_LISTED),
+    from: Minute.optional(), to: Minute.optional(), days: z.array(Day).min(1).max(MAX_DAYS).optional()
+  }).refine(({ from, to }) => (from === undefined) === (to === undefined), { path: ['to'], error: 'from and to belong together' })
+    .refine(({ from, days }) => from === undefined || days === undefined, { path: ['days'], error: 'ask either for from and to, or for days' })
+    .refine(({ lot, from, days }) => lot !== undefined || (from === undefined && days === undefined), { path: ['lot'], error: 'is missing: windows and days are of one lot' }),
   reserve: z.object({ lot: Id, plate: Plate, holdSeconds: z.int().min(1).max(MAX_HOLD_SECONDS).optional() }),
+  /** A place for the half-open window [from, to). */
+  book: z.object({ lot: Id, plate: Plate, from: Minute, to: Minute }),
+  change: z.object({
+    ...one, shiftMinutes: z.int().min(-MAX_MINUTES).max(MAX_MINUTES).optional(),
+    from: Minute.optional(), to: Minute.optional(), lot: Id.optional(), plate: Plate.optional()
+  }).refine(({ shiftMinutes: shift, from, to, lot, plate }) => (shift === undefined) !== [from, to, lot, plate].every(value => value === undefined), { error: 'needs either shiftMinutes, or some of from, to, lot and plate' }),
+  /** Makes its end at least this late; it never makes it earlier. */
+  extend: z.union([
+    z.object({ ...one, until: Minute, byMinutes: z.undefined().optional() }),
+    z.object({ ...one, byMinutes: z.int().min(1).max(MAX_MINUTES), until: z.undefined().optional() })
+  ], { error: 'needs {reservation} and either until or byMinutes' }),
+  /** A place as soon as there is one: a hold, or a booking of [from, to). */
+  wait: z.object({ lot: Id, plate: Plate, from: Minute.optional(), to: Minute.optional() })
+    .refine(({ from, to }) => (from === undefined) === (to === undefined), { path: ['to'], error: 'from and to belong together' }),
+  monitor: z.object({ lot: Id, forSeconds: z.int().min(1).max(MAX_MONITOR_SECONDS) }),
+  unmonitor: z.object({ lot: Id }),
+  quote: z.object({ lot: Id, from: Minute, to: Minute }),
+  permits: z.object({}),
+  permit: z.object({ permit: Id }),
+  buyPermit: z.object({ permit: Id, plate: Plate }),
   cancel: Which,
   arrive: Which,
   depart: Which,
@@ -141,7 +191,8 @@ export const REQUESTS = {
   'lot.add': NewLot,
   'lot.set': z.object({
     lot: Id, name: LotSettings.name.optional(), capacity: LotSettings.capacity.optional(), buffer: LotSettings.buffer.optional(),
-    counting: LotSettings.counting.optional(), bays: LotSettings.bays.optional(), baysCover: LotSettings.baysCover.optional()
+    counting: LotSettings.counting.optional(), bays: LotSettings.bays.optional(), baysCover: LotSettings.baysCover.optional(),
+    timeZone: LotSettings.timeZone.optional(), tariff: LotSettings.tariff.optional()
   }),
   'lot.open': z.object({ lot: Id }),
   'lot.close': z.object({ lot: Id }),
@@ -198,8 +249,10 @@ export type ClientList = z.infer<typeof ClientList>
 export type Method = keyof typeof REQUESTS
 export type RequestBody<M extends Method> = z.infer<(typeof REQUESTS)[M]>
 
-/** Methods that change nothing: a repeat is answered afresh. */
-export const READ_ONLY: ReadonlySet<Method> = new Set<Method>(['lots', 'availability', 'get', 'list', 'audit', 'ping', 'info', 'stats'])
+/** Methods that change nothing in the ledger: a repeat is answered afresh. */
+export const READ_ONLY: ReadonlySet<Method> = new Set<Method>([
+  'lots', 'availability', 'get', 'list', 'monitor', 'unmonitor', 'quote', 'permits', 'permit', 'audit', 'ping', 'info', 'stats'
+])
 
 export function isMethod (name: string): name is Method {
   return Object.hasOwn(REQUESTS, name)
@@ -211,6 +264,14 @@ export const Reply = z.union([
   z.object({ ok: z.literal(false), error: z.object({ code: z.string(), message: z.string() }) })
 ])
 export type Reply = z.infer<typeof Reply>
+
+function isTimeZone (name: string): boolean {
+  try {
+    return new Intl.DateTimeFormat('en', { timeZone: name }).resolvedOptions().timeZone !== ''
+  } catch {
+    return false
+  }
+}
 
 /** One line that names the first wrong field, for an error message: `delta: expected number`. */
 export function firstIssue (error: z.ZodError): string {

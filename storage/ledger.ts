@@ -9,6 +9,7 @@ import { ChangeFeed } from './feed.js'
 import { lotOf } from './records.js'
 import { selectByKeys, type Database } from './rows.js'
 import { LedgerTransaction, type LedgerTimes } from './transaction.js'
+import { WindowsCache } from './windows-cache.js'
 
 const LOOK_EVERY_MS = 1_000
 
@@ -25,6 +26,7 @@ export interface LedgerParts {
 
 export class Ledger {
   readonly feed = new ChangeFeed()
+  readonly #windows = new WindowsCache()
   /** Why the last transaction or read failed; null when it did not. */
   #failing: UnavailableError | null = null
   #lookedAtMs = performance.now()
@@ -44,14 +46,15 @@ export class Ledger {
   async transact<T> (service: string, work: (tx: LedgerTransaction) => Promise<T>): Promise<T> {
     const { database, clock, metrics, times } = this.#parts
     const startedMs = performance.now()
-    const { result, changed, withBays } = await this.#reaching(async () => await database.kysely.transaction().execute(async kysely => {
-      const tx = new LedgerTransaction({ kysely, engine: database.engine }, clock.nowMs(), times)
+    const { result, tx } = await this.#reaching(async () => await database.kysely.transaction().execute(async kysely => {
+      const tx = new LedgerTransaction({ kysely, engine: database.engine }, clock.nowMs(), times, this.#windows)
       const result = await work(tx)
       await tx.flush()
-      return { result, changed: tx.changedLots, withBays: tx.lotsWithChangedBays }
+      return { result, tx }
     }))
+    tx.committed()
     metrics.commitSeconds.observe({ service }, (performance.now() - startedMs) / 1_000)
-    this.feed.tell(changed, withBays)
+    this.feed.tell(tx.changedLots, tx.lotsWithChangedBays)
     return result
   }
 

@@ -20,7 +20,11 @@ export function lotOf (row: LotsTable): Lot {
     quality: row.quality,
     version: row.version,
     changedAtMs: row.changed_at_ms,
-    dueAtMs: row.due_at_ms
+    dueAtMs: row.due_at_ms,
+    waiting: row.waiting,
+    windowsVersion: row.windows_version,
+    timeZone: row.time_zone,
+    tariff: row.tariff
   }
 }
 
@@ -41,18 +45,24 @@ export function rowOfLot (lot: Lot): LotsTable {
     quality: lot.quality,
     version: lot.version,
     changed_at_ms: lot.changedAtMs,
-    due_at_ms: lot.dueAtMs
+    due_at_ms: lot.dueAtMs,
+    waiting: lot.waiting,
+    windows_version: lot.windowsVersion,
+    time_zone: lot.timeZone,
+    tariff: lot.tariff
   }
 }
 
 export function reservationOf (row: ReservationsTable): Reservation {
   return {
     id: row.id,
+    kind: row.kind,
     lot: row.lot,
     plate: row.plate,
     status: row.status,
     fromMs: row.from_ms,
     toMs: row.to_ms,
+    originalToMs: row.original_to_ms,
     dueAtMs: row.due_at_ms,
     secretHash: row.secret_hash,
     owner: row.owner,
@@ -71,6 +81,8 @@ export function rowOfReservation (reservation: Reservation): ReservationsTable {
     due_at_ms: reservation.dueAtMs,
     secret_hash: reservation.secretHash,
     owner: reservation.owner,
-    made_at_ms: reservation.madeAtMs
+    made_at_ms: reservation.madeAtMs,
+    kind: reservation.kind,
+    original_to_ms: reservation.originalToMs
   }
 }

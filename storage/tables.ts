@@ -1,7 +1,7 @@
 // The tables of the ledger as Kysely sees them, and the type of each column for rows that travel as one JSON parameter.
 // Times are milliseconds since 1970; truth values are 0 or 1.
 import type { BayState, Counting, Id, Quality } from '../shared/lot.js'
-import type { ReservationStatus } from '../shared/reservation.js'
+import type { ReservationKind, ReservationStatus } from '../shared/reservation.js'
 
 export interface LotsTable {
   id: Id
@@ -20,6 +20,10 @@ export interface LotsTable {
   version: number
   changed_at_ms: number
   due_at_ms: number | null
+  waiting: number
+  windows_version: number
+  time_zone: string
+  tariff: Id
 }
 
 /** The identity of a sensor: which of its messages have had their effect (services/occupancy/sequence.ts). */
@@ -64,6 +68,47 @@ export interface ReservationsTable {
   secret_hash: string
   owner: string | null
   made_at_ms: number
+  kind: ReservationKind
+  original_to_ms: number
+}
+
+/** The waiting lists: the order, and where to tell of what becomes of it. */
+export interface WaitingTable {
+  /** Grows; never used again. */
+  position: number
+  reservation: string
+  lot: Id
+  topic: string
+  /** Base64. */
+  correlation_data: string | null
+  correlation: string | null
+}
+
+/** Messages to single clients that must leave after a commit, at least once. */
+export interface NoticesTable {
+  id: number
+  topic: string
+  /** Base64. */
+  correlation_data: string | null
+  correlation: string | null
+  /** JSON of a reply. */
+  payload: string
+  at_ms: number
+}
+
+/** How many of each permit were sold, ever. */
+export interface PermitsTable {
+  permit: Id
+  sold: number
+}
+
+export interface PermitSalesTable {
+  id: string
+  permit: Id
+  plate: string
+  owner: string | null
+  price_cents: number
+  sold_at_ms: number
 }
 
 export interface RequestHistoryTable {
@@ -109,6 +154,10 @@ export interface Tables {
   sensors: SensorsTable
   bays: BaysTable
   reservations: ReservationsTable
+  waiting: WaitingTable
+  notices: NoticesTable
+  permits: PermitsTable
+  permit_sales: PermitSalesTable
   request_history: RequestHistoryTable
   audit: AuditTable
   cursors: CursorsTable
@@ -121,7 +170,7 @@ export const COLUMN_TYPES: { readonly [T in keyof Tables]: { readonly [C in keyo
   lots: {
     id: 'text', name: 'text', capacity: 'integer', buffer: 'integer', counted: 'integer', held: 'integer', arriving: 'integer',
     is_open: 'integer', counting: 'text', bays_cover: 'integer', suspect: 'integer', heard_at_ms: 'integer', quality: 'text',
-    version: 'integer', changed_at_ms: 'integer', due_at_ms: 'integer'
+    version: 'integer', changed_at_ms: 'integer', due_at_ms: 'integer', waiting: 'integer', windows_version: 'integer', time_zone: 'text', tariff: 'text'
   },
   sensors: {
     lot: 'text', sensor: 'text', epoch: 'integer', high: 'integer', seen_low: 'integer', seen_high: 'integer', missing: 'integer',
@@ -132,8 +181,12 @@ export const COLUMN_TYPES: { readonly [T in keyof Tables]: { readonly [C in keyo
   },
   reservations: {
     id: 'text', lot: 'text', plate: 'text', status: 'text', from_ms: 'integer', to_ms: 'integer', due_at_ms: 'integer',
-    secret_hash: 'text', owner: 'text', made_at_ms: 'integer'
+    secret_hash: 'text', owner: 'text', made_at_ms: 'integer', kind: 'text', original_to_ms: 'integer'
   },
+  waiting: { position: 'integer', reservation: 'text', lot: 'text', topic: 'text', correlation_data: 'text', correlation: 'text' },
+  notices: { id: 'integer', topic: 'text', correlation_data: 'text', correlation: 'text', payload: 'text', at_ms: 'integer' },
+  permits: { permit: 'text', sold: 'integer' },
+  permit_sales: { id: 'text', permit: 'text', plate: 'text', owner: 'text', price_cents: 'integer', sold_at_ms: 'integer' },
   request_history: { caller: 'text', request_id: 'text', method: 'text', body_hash: 'text', reply: 'text', at_ms: 'integer' },
   audit: {
     id: 'integer', at_ms: 'integer', lot: 'text', type: 'text', who: 'text', address: 'text', why: 'text', reservation: 'text', sensor: 'text',

@@ -1,16 +1,21 @@
 // One transaction of the ledger as its services see it: lots are loaded with their due transitions applied, changes are
 // collected, and everything is written at its end with a fixed number of statements, whatever the size of the batch.
-import { sql } from 'kysely'
-import type { Id, Lot } from '../shared/lot.js'
-import { qualityAt } from '../shared/lot.js'
-import { lotAfter, transition, type Reservation, type ReservationTimes } from '../shared/reservation.js'
+import { qualityAt, type Id, type Lot } from '../shared/lot.js'
+import type { ReplyAddress } from '../shared/request-envelope.js'
+import { lotAfter, windowOf, type Reservation, type ReservationTimes } from '../shared/reservation.js'
+import { Overlaps, type Window } from '../shared/windows.js'
 import { appendAudit, type AuditEntry } from './audit.js'
-import { lotOf, reservationOf, rowOfLot, rowOfReservation } from './records.js'
+import { applyDue } from './due.js'
+import { lotOf, rowOfLot, rowOfReservation } from './records.js'
 import { selectByKeys, upsert, type Database } from './rows.js'
+import { addWaiting, leaveWaiting, type NewWaiting } from './waiting.js'
+import type { WindowsCache } from './windows-cache.js'
 
 /** How the rules of time are set (shared/config.ts). */
 export interface LedgerTimes extends ReservationTimes {
   readonly staleAfterMs: number
+  /** How far ahead the next booking is told of cars that have overstayed. */
+  readonly conflictNoticeMs: number
 }
 
 /** Who and why of a change, for the audit. */
@@ -38,13 +43,19 @@ export class LedgerTransaction {
   readonly #knownOf = new Map<Id, Map<string, Reservation>>()
   #audit: AuditEntry[] = []
   readonly #changed = new Set<Id>()
+  readonly #cache: WindowsCache
+  /** The windows of the lots that this transaction has to do with, as they are now in it. */
+  readonly #windows = new Map<Id, Overlaps>()
+  #joined: NewWaiting[] = []
+  readonly #left = new Map<string, Reservation>()
   /** Lots whose bays were changed in this transaction: who changes bays says so here. */
   readonly lotsWithChangedBays = new Set<Id>()
 
-  constructor (database: Database, nowMs: number, times: LedgerTimes) {
+  constructor (database: Database, nowMs: number, times: LedgerTimes, cache: WindowsCache) {
     this.database = database
     this.nowMs = nowMs
     this.times = times
+    this.#cache = cache
   }
 
   /** Lots that this transaction changed, removed or audited; complete after the last `flush`. */
@@ -55,7 +66,27 @@ export class LedgerTransaction {
     const missing = [...new Set(ids)].filter(id => !this.#loaded.has(id))
     const rows = await selectByKeys(this.database, 'lots', ['id'], missing.map(id => [id]))
     for (const row of rows) this.#loaded.set(row.id, lotOf(row))
-    await this.#applyDue(rows.filter(row => row.due_at_ms !== null && row.due_at_ms <= this.nowMs).map(row => row.id))
+    await applyDue(this, rows.filter(row => row.due_at_ms !== null && row.due_at_ms <= this.nowMs).map(row => row.id))
+  }
+
+  /** Loads the windows of these lots' reservations, for `overlaps`; the lots are loaded. Those that do not exist are passed over. */
+  async loadWindows (ids: Iterable<Id>): Promise<void> {
+    const missing = [...new Set(ids)].filter(id => this.lot(id) !== undefined && this.#windowsOf(id) === null)
+    if (missing.length === 0) return
+    // What was changed must be on the tables to be read with the others.
+    await this.flush()
+    const rows = await this.database.kysely.selectFrom('reservations').select(['lot', 'from_ms as fromMs', 'to_ms as toMs'])
+      .where('lot', 'in', missing).where('due_at_ms', 'is not', null).where('status', '<>', 'waiting').whereRef('from_ms', '<', 'to_ms').execute()
+    const byLot = new Map<Id, Window[]>(missing.map(id => [id, []]))
+    for (const { lot, fromMs, toMs } of rows) byLot.get(lot)?.push({ fromMs, toMs })
+    for (const [id, windows] of byLot) this.#windows.set(id, new Overlaps(windows))
+  }
+
+  /** How many reservations of a lot overlap at each instant. Only `setReservation` changes it. */
+  overlaps (id: Id): Pick<Overlaps, 'peak' | 'steps'> {
+    const overlaps = this.#windows.get(id)
+    if (!overlaps) throw new Error(`the windows of the lot ${id} are not loaded`)
+    return overlaps
   }
 
   /** A loaded lot as it is now in this transaction; undefined when there is none of this id. */
@@ -77,6 +108,7 @@ export class LedgerTransaction {
   async removeLot (id: Id): Promise<void> {
     this.#lots.delete(id)
     this.#loaded.delete(id)
+    this.#windows.delete(id)
     this.#changed.add(id)
     this.lotsWithChangedBays.add(id)
     await this.#erase(id)
@@ -102,18 +134,60 @@ export class LedgerTransaction {
     return [...this.#knownOf.get(lot)?.values() ?? []]
   }
 
-  /** Changes or makes a reservation, and with it its lot's places and the audit. */
+  /** Changes or makes a reservation, and with it its lot's places, its windows and the audit. */
   setReservation (before: Reservation | null, after: Reservation, cause: Cause, carCountedElsewhere = false): void {
-    const lot = this.lot(after.lot)
-    if (!lot) throw new Error(`reservation ${after.id} is of the lot ${after.lot}, which is not loaded`)
-    const changed = lotAfter(lot, before, after, carCountedElsewhere)
-    // Where requests count, arrive and depart are the word on the lot that sensors are elsewhere.
-    const next = changed.counted === lot.counted ? changed : { ...changed, heardAtMs: this.nowMs }
-    this.setLot(after.dueAtMs !== null && (next.dueAtMs === null || after.dueAtMs < next.dueAtMs) ? { ...next, dueAtMs: after.dueAtMs } : next)
+    if (before !== null && before.lot !== after.lot) {
+      this.#move(before.lot, before, null, carCountedElsewhere)
+      this.#move(after.lot, null, after, carCountedElsewhere)
+    } else {
+      this.#move(after.lot, before, after, carCountedElsewhere)
+    }
     this.#reservations.set(after.id, after)
+    if (before !== null && before.lot !== after.lot) this.#knownOf.get(before.lot)?.delete(after.id)
     this.#remember(after)
+    if (before?.status === 'waiting' && after.status !== 'waiting') this.#left.set(after.id, after)
     if (before?.status !== after.status) {
       this.audit({ lot: after.lot, type: `reservation.${after.status}`, reservation: after.id, ...cause, ...(before && { before: before.status }), after: after.status })
+    }
+  }
+
+  /** Puts a reservation that is `waiting` at the end of its lot's list; what becomes of it is told to `address`. */
+  putOnWaitingList ({ id, lot }: Reservation, address: ReplyAddress): void {
+    this.#joined.push({ reservation: id, lot, address })
+  }
+
+  #move (id: Id, before: Reservation | null, after: Reservation | null, carCountedElsewhere: boolean): void {
+    const lot = this.lot(id)
+    if (!lot) throw new Error(`the reservation ${(after ?? before)?.id} is of the lot ${id}, which is not loaded`)
+    let next = lotAfter(lot, before, after, carCountedElsewhere)
+    // Where requests count, arrive and depart are the word on the lot that sensors are elsewhere.
+    if (next.counted !== lot.counted) next = { ...next, heardAtMs: this.nowMs }
+    const [from, to] = [before && windowOf(before), after && windowOf(after)]
+    if (from?.fromMs !== to?.fromMs || from?.toMs !== to?.toMs) {
+      const overlaps = this.#windowsOf(id)
+      if (from) overlaps?.remove(from)
+      if (to) overlaps?.add(to)
+      next = { ...next, windowsVersion: next.windowsVersion + 1 }
+    }
+    const dueAtMs = after?.dueAtMs ?? null
+    this.setLot(dueAtMs !== null && (next.dueAtMs === null || dueAtMs < next.dueAtMs) ? { ...next, dueAtMs } : next)
+  }
+
+  /** The windows of a loaded lot if they are in memory. From now on they are this transaction's. */
+  #windowsOf (id: Id): Overlaps | null {
+    const own = this.#windows.get(id)
+    if (own) return own
+    const lot = this.lot(id)
+    const kept = lot ? this.#cache.take(lot) : null
+    if (kept) this.#windows.set(id, kept)
+    return kept
+  }
+
+  /** Told by the ledger after the commit: what this transaction knows of windows is now the truth. */
+  committed (): void {
+    for (const [id, overlaps] of this.#windows) {
+      const lot = this.lot(id)
+      if (lot) this.#cache.put(lot, overlaps)
     }
   }
 
@@ -153,11 +227,15 @@ export class LedgerTransaction {
     for (const lot of this.#lots.values()) this.#auditQuality(lot)
     await upsert(this.database, 'lots', ['id'], [...this.#lots.values()].map(rowOfLot))
     await upsert(this.database, 'reservations', ['id'], [...this.#reservations.values()].map(rowOfReservation))
+    await addWaiting(this.database, this.#joined)
+    await leaveWaiting(this.database, [...this.#left.values()], this.nowMs)
     await appendAudit(this.database, this.nowMs, this.#audit)
     for (const [id, lot] of this.#lots) this.#loaded.set(id, lot)
     for (const id of [...this.#lots.keys(), ...this.#audit.flatMap(entry => entry.lot ?? [])]) this.#changed.add(id)
     this.#lots.clear()
     this.#reservations.clear()
+    this.#joined = []
+    this.#left.clear()
     this.#audit = []
   }
 
@@ -167,50 +245,10 @@ export class LedgerTransaction {
     this.audit({ lot: lot.id, type: 'quality.changed', who: lot.quality === 'stale' ? 'time' : 'sensors', before, after: lot.quality })
   }
 
-  /**
-   * Applies every transition that time has made due in these lots, in the order of time, before anything else in the
-   * transaction sees them. So a late timer can never admit too many: the timers only make it prompt.
-   */
-  async #applyDue (ids: readonly Id[]): Promise<void> {
-    if (ids.length === 0) return
-    const rows = await selectDue(this.database, ids, this.nowMs)
-    const queue = this.know(rows.map(reservationOf))
-    for (let reservation of queue) {
-      while (reservation.dueAtMs !== null && reservation.dueAtMs <= this.nowMs) {
-        const result = transition(reservation, { type: 'due' }, reservation.dueAtMs, this.times)
-        if (!result.ok) throw new Error(`reservation ${reservation.id} is due but ${reservation.status}`)
-        const why = reservation.status === 'arriving' ? 'arrival_grace_over' : reservation.status === 'arrived' ? 'longest_stay_over' : 'not_arrived_in_time'
-        this.setReservation(reservation, result.reservation, { who: 'time', why })
-        reservation = result.reservation
-      }
-    }
-    // Those changed just now are not written yet: their own due times count, the stored ones of the others do.
-    const nextDue = await selectNextDue(this.database, ids, this.nowMs)
-    for (const id of ids) {
-      const lot = this.lot(id)
-      if (!lot) continue
-      const own = queue.filter(r => r.lot === id).flatMap(r => this.#known.get(r.id)?.dueAtMs ?? [])
-      const all = [...own, ...nextDue.filter(row => row.lot === id).map(row => row.due_at_ms)]
-      this.setLot({ ...lot, dueAtMs: all.length > 0 ? Math.min(...all) : null })
-    }
-  }
-
   async #erase (id: Id): Promise<void> {
     const { kysely } = this.database
     await kysely.deleteFrom('lots').where('id', '=', id).execute()
     await kysely.deleteFrom('sensors').where('lot', '=', id).execute()
     await kysely.deleteFrom('bays').where('lot', '=', id).execute()
   }
-}
-
-async function selectDue ({ kysely }: Database, ids: readonly Id[], nowMs: number) {
-  return kysely.selectFrom('reservations').selectAll()
-    .where('lot', 'in', ids).where('due_at_ms', 'is not', null).where('due_at_ms', '<=', nowMs)
-    .orderBy('due_at_ms').execute()
-}
-
-async function selectNextDue ({ kysely }: Database, ids: readonly Id[], nowMs: number) {
-  return kysely.selectFrom('reservations').select(['lot', sql<number>`min(due_at_ms)`.as('due_at_ms')])
-    .where('lot', 'in', ids).where('due_at_ms', 'is not', null).where('due_at_ms', '>', nowMs)
-    .groupBy('lot').execute()
 }

@@ -29,7 +29,7 @@ const TELL_EVERY_MS = 60_000
 export async function applyBatch (tx: LedgerTransaction, messages: readonly SensorMessage[], rules: BatchRules): Promise<Applying[]> {
   await tx.load(messages.map(message => message.lot))
   const working = await Working.load(tx, messages)
-  const coreRules: Rules = { gapGraceMs: rules.gapGraceMs, maxBays: MAX_BAYS }
+  const coreRules: Rules = { gapGraceMs: rules.gapGraceMs, maxBays: MAX_BAYS, times: tx.times }
   const results: Applying[] = []
   for (const message of messages) results.push(await applyOne(tx, working, message, coreRules, rules.sensorsPerLot))
   await working.save(tx)

@@ -7,7 +7,7 @@
 //                                                        bays:    each bay newer than its last word; counted = taken + unknown
 import type { BayState, Id, Lot } from '../../shared/lot.js'
 import type { Refusal } from '../../shared/errors.js'
-import type { Reservation } from '../../shared/reservation.js'
+import { mayArrive, type Reservation, type ReservationTimes } from '../../shared/reservation.js'
 import { admit, superseded, type SensorSeen } from './sequence.js'
 
 interface FromSensor {
@@ -46,6 +46,7 @@ export interface Rules {
   readonly gapGraceMs: number
   /** Most bays that a lot may have. */
   readonly maxBays: number
+  readonly times: ReservationTimes
 }
 
 /** What the shell saves and tells; absent parts do not change. */
@@ -72,7 +73,7 @@ const MAX_COUNTED = 1_000_000_000
 
 /** Applies one message. `nowMs` is the time of the transaction. */
 export function apply (world: World, message: SensorMessage, nowMs: number, rules: Rules): Applied {
-  if (message.type === 'bare') return counted(world, message.delta, null, nowMs)
+  if (message.type === 'bare') return counted(world, message.delta, null, nowMs, rules)
   const admission = admit(world.seen, message.epoch, message.seq, nowMs, rules.gapGraceMs)
   switch (admission.verdict) {
     case 'duplicate': return { outcome: 'duplicate', ...heardAgain(world.lot, nowMs) }
@@ -94,27 +95,27 @@ export function apply (world: World, message: SensorMessage, nowMs: number, rule
 
 function applyForm (world: World, message: Exclude<SensorMessage, { type: 'bare' }>, late: boolean, nowMs: number, rules: Rules): Applied {
   switch (message.type) {
-    case 'delta': return counted(world, message.delta, message.plate, nowMs)
+    case 'delta': return counted(world, message.delta, message.plate, nowMs, rules)
     case 'recount': return late ? { outcome: 'superseded' } : { outcome: 'applied', recount: message.occupied, lot: { ...world.lot, heardAtMs: nowMs } }
     case 'bays': return occupiedBays(world, message, late, nowMs, rules)
     default: return message satisfies never
   }
 }
 
-function counted ({ lot, waiting }: World, delta: number, plate: string | null, nowMs: number): Applied {
+function counted ({ lot, waiting }: World, delta: number, plate: string | null, nowMs: number, { times }: Rules): Applied {
   const total = lot.counted + delta
   if (Math.abs(total) > MAX_COUNTED) {
     return refused('over_limit', `the count of ${lot.id} would be ${total}, beyond ${MAX_COUNTED}; send a recount`)
   }
   const next = { ...lot, counted: total, heardAtMs: nowMs }
   if (delta < 0) {
-    const departed = plate === null ? undefined : waiting.find(reservation => reservation.status === 'arrived')
+    const departed = plate === null ? undefined : waiting.find(({ status }) => status === 'arrived' || status === 'overstayed')
     return { outcome: 'applied', lot: next, ...(departed && { departed }) }
   }
   // With a plate it is that car; without one, the next of those who said that they have arrived.
   const expected = plate === null
     ? waiting.filter(reservation => reservation.status === 'arriving').slice(0, delta)
-    : waiting.filter(reservation => reservation.status === 'held' || reservation.status === 'arriving').slice(0, Math.min(delta, 1))
+    : waiting.filter(reservation => mayArrive(reservation, nowMs, times)).sort((a, b) => Number(a.status === 'booked') - Number(b.status === 'booked')).slice(0, Math.min(delta, 1))
   return { outcome: 'applied', lot: next, ...(expected.length > 0 && { arrived: expected }) }
 }
 

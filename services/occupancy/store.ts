@@ -106,7 +106,7 @@ export class Working {
       if (lot && lot.arriving > 0) lots.set(lot.id, lot)
     }
     const byPlate = await selectByKeys(tx.database, 'reservations', ['lot', 'plate'], [...plates.values()], sql`t.due_at_ms is not null`)
-    const byLot = await selectByKeys(tx.database, 'reservations', ['lot', 'status'], [...lots.keys()].map(lot => [lot, 'arriving']))
+    const byLot = await selectByKeys(tx.database, 'reservations', ['lot', 'status'], [...lots.keys()].map(lot => [lot, 'arriving']), sql`t.due_at_ms is not null`)
     const live = [...byPlate, ...byLot].map(reservationOf).filter(reservation => LIVE_STATUSES.includes(reservation.status))
     tx.know(live.sort((a, b) => a.madeAtMs - b.madeAtMs))
   }

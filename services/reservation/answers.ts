@@ -1,7 +1,6 @@
-// What goes into replies: reservations and lots as callers see them.
+// What goes into replies: lots as callers see them. Reservations are shown by shared/reservation.ts.
 import type { Refusal } from '../../shared/errors.js'
 import { freePlaces, occupiedPlaces, type Lot } from '../../shared/lot.js'
-import type { Reservation } from '../../shared/reservation.js'
 
 /** A reply without its address: JSON of `Reply`. */
 export type Answer = { readonly ok: true, readonly result: unknown } | { readonly ok: false, readonly error: Refusal }
@@ -12,18 +11,6 @@ export function answered (result: unknown): Answer {
 
 export function refusedAnswer (refusal: Refusal): Answer {
   return { ok: false, error: refusal }
-}
-
-/** A reservation for its owner or an operator; times are ISO 8601. The secret is never part of it. */
-export function reservationAnswer (reservation: Reservation): Record<string, unknown> {
-  return {
-    reservation: reservation.id,
-    lot: reservation.lot,
-    plate: reservation.plate,
-    status: reservation.status,
-    from: new Date(reservation.fromMs).toISOString(),
-    until: new Date(reservation.toMs).toISOString()
-  }
 }
 
 /** A lot as `lots` lists it. */
@@ -40,6 +27,9 @@ export function lotAnswer (lot: Lot): Record<string, unknown> {
     open: lot.open,
     counting: lot.counting,
     baysCover: lot.baysCover,
+    timeZone: lot.timeZone,
+    tariff: lot.tariff,
+    waiting: lot.waiting,
     quality: lot.quality,
     version: lot.version,
     at: new Date(lot.changedAtMs).toISOString()

@@ -1,24 +1,18 @@
 // One batch of requests in one transaction: each is answered from the history or carried out, in the order they came,
 // and its reply is stored with its effect.
-import { randomBytes, randomInt } from 'node:crypto'
-import { auditLines, whoIs } from '../../storage/audit.js'
 import { historyKey, storedReplies, storeReplies, type StoredReply } from '../../storage/history.js'
-import type { Cause, LedgerTransaction } from '../../storage/transaction.js'
-import { ACCESS } from '../../shared/access.js'
-import type { Reservation, ReservationEvent } from '../../shared/reservation.js'
-import { READ_ONLY, type RequestBody, type Which } from '../../shared/schemas.js'
-import { answered, availabilityAnswer, lotAnswer, refusedAnswer, reservationAnswer, type Answer } from './answers.js'
-import { choose, isOwn, reserve, step, type Asker, type Decision } from './core.js'
-import { addLot, openLot, removeLot, setLot, unknownLot } from './lots.js'
-import { sha256, type Request } from './requests.js'
-import { listLots, listReservations, loadFor, lotsWithDue } from './store.js'
+import type { LedgerTransaction } from '../../storage/transaction.js'
+import { shownReservation } from '../../shared/reservation.js'
+import { READ_ONLY, type Method } from '../../shared/schemas.js'
+import { book, changeReservation, chosenBy, extendReservation, haveTurn, holdPlace, joinWaiting, stepReservation } from './acts.js'
+import { answered, availabilityAnswer, lotAnswer, refusedAnswer, type Answer } from './answers.js'
+import type { Decision } from './core.js'
+import { addLot, openLot, removeLot, setLot } from './lots.js'
+import { auditAnswer, availabilityIn, listAnswer, lotsAnswer } from './reads.js'
+import type { Request } from './requests.js'
+import { loadFor } from './store.js'
 import type { Lot } from '../../shared/lot.js'
-
-export interface BatchSettings {
-  readonly holdMs: number
-  /** `ping`, `info` and `stats`: what the process says of itself. */
-  readonly about: (method: 'ping' | 'info' | 'stats') => Promise<unknown>
-}
+import { causeOf, unknownLot, type BatchSettings, type Work } from './work.js'
 
 /** The answer to one request. */
 export interface Answering {
@@ -34,7 +28,7 @@ export async function answerBatch (tx: LedgerTransaction, requests: readonly Req
   const keys = requests.flatMap(request => request.requestId === null ? [] : [{ caller: request.user ?? '', requestId: request.requestId }])
   const history = await storedReplies(tx.database, keys)
   const news: StoredReply[] = []
-  await loadFor(tx, requests)
+  const work: Work = { tx, settings, pending: await loadFor(tx, requests, settings.limits), settled: new Set(), touched: new Set() }
   const answers: Answering[] = []
   for (const request of requests) {
     const remembered = request.requestId !== null && !READ_ONLY.has(request.call.method)
@@ -44,7 +38,7 @@ export async function answerBatch (tx: LedgerTransaction, requests: readonly Req
       answers.push(repeat(request, before))
       continue
     }
-    const answer = await carryOut(tx, request, settings)
+    const answer = await carryOut(work, request)
     const text = JSON.stringify(answer)
     answers.push({ answer, text, replayed: false })
     // What was wrong with the request may be right when it comes again.
@@ -55,6 +49,7 @@ export async function answerBatch (tx: LedgerTransaction, requests: readonly Req
       news.push(stored)
     }
   }
+  for (const lot of work.touched) await haveTurn(work, lot)
   await storeReplies(tx.database, news, tx.nowMs)
   return answers
 }
@@ -65,32 +60,34 @@ function repeat (request: Request, before: StoredReply): Answering {
   return { answer, text: JSON.stringify(answer), replayed: false }
 }
 
-async function carryOut (tx: LedgerTransaction, request: Request, settings: BatchSettings): Promise<Answer> {
+/** Operators' acts that may make room in a lot. */
+const MAKES_ROOM: ReadonlySet<Method> = new Set<Method>(['lot.set', 'lot.open', 'recount'])
+
+async function carryOut (work: Work, request: Request): Promise<Answer> {
   const { call } = request
+  const { tx, settings, settled, touched } = work
   const cause = causeOf(request)
+  if (MAKES_ROOM.has(call.method) && 'lot' in call.body && call.body.lot !== undefined) {
+    settled.delete(call.body.lot)
+    touched.add(call.body.lot)
+  }
   switch (call.method) {
     case 'lots': return await lotsAnswer(tx, call.body, lotAnswer)
-    case 'availability': return await lotsAnswer(tx, call.body, availabilityAnswer)
-    case 'reserve': return hold(tx, request, call.body, settings.holdMs)
-    case 'cancel': return change(tx, request, call.body, { type: 'cancel' })
-    case 'arrive': return change(tx, request, call.body, { type: 'arrive' })
-    case 'depart': return change(tx, request, call.body, { type: 'depart' })
+    case 'availability': return call.body.from === undefined && call.body.days === undefined ? await lotsAnswer(tx, call.body, availabilityAnswer) : await availabilityIn(work, call.body)
+    case 'reserve': return await holdPlace(work, request, call.body)
+    case 'book': return await book(work, request, call.body)
+    case 'wait': return await joinWaiting(work, request, call.body)
+    case 'change': return await changeReservation(work, request, call.body)
+    case 'extend': return await extendReservation(work, request, call.body)
+    case 'cancel': case 'arrive': case 'depart': return stepReservation(work, request, call.body, call.method)
     case 'get': {
-      const chosen = chosenBy(tx, request, call.body)
-      return chosen.ok ? answered(reservationAnswer(chosen.value)) : refusedAnswer(chosen.refusal)
+      const chosen = chosenBy(work, request, call.body)
+      return chosen.ok ? answered(shownReservation(chosen.value)) : refusedAnswer(chosen.refusal)
     }
-    case 'list': {
-      // What is due is applied first, so that what fits the filter is what is answered.
-      await tx.load(await lotsWithDue(tx.database, tx.nowMs))
-      await tx.flush()
-      // Where no user is known, nobody's own can be told apart.
-      const owner = request.role !== null && ACCESS[request.role].lists === 'own' ? request.user : null
-      const found = await listReservations(tx.database, call.body, owner)
-      const last = found.length === call.body.limit ? found.at(-1)?.id : undefined
-      return answered({ reservations: found.map(reservationAnswer), ...(last !== undefined && { next: last }) })
-    }
-    case 'lot.add': return lotAnswered(tx, await addLot(tx, call.body, cause))
-    case 'lot.set': return lotAnswered(tx, await setLot(tx, call.body, cause))
+    case 'list': return await listAnswer(tx, request, call.body)
+    case 'monitor': case 'unmonitor': case 'quote': case 'permits': case 'permit': case 'buyPermit': throw new Error('not yet')
+    case 'lot.add': return lotAnswered(tx, await addLot(tx, call.body, settings.lots, cause))
+    case 'lot.set': return lotAnswered(tx, await setLot(tx, call.body, settings.lots, cause))
     case 'lot.open': return lotAnswered(tx, openLot(tx, call.body.lot, true, cause))
     case 'lot.close': return lotAnswered(tx, openLot(tx, call.body.lot, false, cause))
     case 'lot.remove': {
@@ -109,85 +106,7 @@ async function carryOut (tx: LedgerTransaction, request: Request, settings: Batc
   }
 }
 
-async function lotsAnswer (tx: LedgerTransaction, body: { lot?: Lot['id'] | undefined, after?: Lot['id'] | undefined, limit: number }, show: (lot: Lot) => Record<string, unknown>): Promise<Answer> {
-  if (body.lot !== undefined) {
-    const lot = tx.lot(body.lot)
-    return lot ? answered({ lots: [show(lot)] }) : refusedAnswer(unknownLot(body.lot).refusal)
-  }
-  await tx.flush()
-  const listed = await listLots(tx.database, body.after, body.limit)
-  // What is due is applied to those as well.
-  await tx.load(listed.map(lot => lot.id))
-  const lots = listed.flatMap(({ id }) => tx.lot(id) ?? [])
-  const last = listed.length === body.limit ? listed.at(-1)?.id : undefined
-  return answered({ lots: lots.map(show), ...(last !== undefined && { next: last }) })
-}
-
-function hold (tx: LedgerTransaction, request: Request, body: { lot: Lot['id'], plate: string, holdSeconds?: number | undefined }, defaultHoldMs: number): Answer {
-  const lot = tx.lot(body.lot)
-  if (!lot) return refusedAnswer(unknownLot(body.lot).refusal)
-  const secret = randomBytes(16).toString('base64url')
-  const holdMs = body.holdSeconds === undefined ? defaultHoldMs : body.holdSeconds * 1_000
-  const live = tx.reservationsOf(lot.id).filter(reservation => reservation.dueAtMs !== null)
-  const made = reserve(lot, live, body.plate, holdMs, askerOf(request, undefined), { id: newReservationId(), secretHash: sha256(secret) }, tx.nowMs)
-  if (!made.ok) return refusedAnswer(made.refusal)
-  tx.setReservation(null, made.value, causeOf(request))
-  return answered({ ...reservationAnswer(made.value), secret })
-}
-
-type ChangingEvent = { type: 'cancel' } | { type: 'arrive' } | { type: 'depart' }
-
-function change (tx: LedgerTransaction, request: Request, body: Which, event: ChangingEvent): Answer {
-  const chosen = chosenBy(tx, request, body)
-  if (!chosen.ok) return refusedAnswer(chosen.refusal)
-  const lot = tx.lot(chosen.value.lot)
-  // A reservation of a removed lot has ended: a lot with live ones is not removed.
-  const full: ReservationEvent = event.type === 'arrive' ? { type: 'arrive', counting: lot?.counting ?? 'sensors' } : event
-  const changed = step(chosen.value, full, tx.nowMs, tx.times)
-  if (!changed.ok) return refusedAnswer(changed.refusal)
-  tx.setReservation(chosen.value, changed.value, causeOf(request))
-  return answered(reservationAnswer(changed.value))
-}
-
-function chosenBy (tx: LedgerTransaction, request: Request, body: Which): Decision<Reservation> {
-  const asker = askerOf(request, body.secret)
-  if ('reservation' in body) {
-    const reservation = tx.reservation(body.reservation)
-    return choose(reservation ? [reservation] : [], body.reservation, asker)
-  }
-  const ofPlate = tx.reservationsOf(body.lot).filter(reservation => reservation.plate === body.plate)
-  // Whether the car of somebody else has a place is nobody's business: to another user there is none.
-  const candidates = request.user === null || asker.actsForOthers ? ofPlate : ofPlate.filter(reservation => isOwn(reservation, asker))
-  return choose(candidates, `of ${body.plate} in ${body.lot}`, asker)
-}
-
 function lotAnswered (tx: LedgerTransaction, decision: Decision<Lot>): Answer {
   if (!decision.ok) return refusedAnswer(decision.refusal)
   return answered(lotAnswer(tx.lot(decision.value.id) ?? decision.value))
-}
-
-function askerOf (request: Request, secret: string | undefined): Asker {
-  const { user, role } = request
-  return { user, secretHash: secret === undefined ? null : sha256(secret), actsForOthers: role !== null && ACCESS[role].actsForOthers }
-}
-
-function causeOf ({ user, clientId, from }: Request): Cause {
-  return { who: whoIs(user, clientId), ...(from !== null && { address: from }) }
-}
-
-async function auditAnswer (tx: LedgerTransaction, { since, until, ...which }: RequestBody<'audit'>): Promise<Answer> {
-  // What the same batch did before is in it.
-  await tx.flush()
-  const msOf = (time: string | undefined): number | undefined => time === undefined ? undefined : Date.parse(time)
-  const { lines, next } = await auditLines(tx.database, { ...which, sinceMs: msOf(since), untilMs: msOf(until) })
-  return answered({ entries: lines, ...(next !== null && { next }) })
-}
-
-/** Letters and digits that nobody confuses at a counter. */
-const ID_LETTERS = '23456789ABCDEFGHJKMNPQRSTUVWXYZ'
-
-function newReservationId (): string {
-  let id = 'R-'
-  for (let i = 0; i < 12; i++) id += ID_LETTERS[randomInt(ID_LETTERS.length)]
-  return id
 }

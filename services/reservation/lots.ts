@@ -4,12 +4,23 @@ import type { NewLot, RequestBody } from '../../shared/schemas.js'
 import { carsByBays, listBays, listedBays } from '../../storage/bays.js'
 import type { Ledger } from '../../storage/ledger.js'
 import type { Cause, LedgerTransaction } from '../../storage/transaction.js'
-import { changeLot, decided, newLot, refuse, settingsOf, type Decision } from './core.js'
+import { decided, refuse, type Decision } from './core.js'
+import { changeLot, newLot, settingsOf, unknownTariff } from './lot-settings.js'
 import { hasLiveReservations } from './store.js'
+import { unknownLot } from './work.js'
 
-export async function addLot (tx: LedgerTransaction, settings: NewLot, cause: Cause): Promise<Decision<Lot>> {
+/** What the settings say of lots that do not say it themselves. */
+export interface LotDefaults {
+  readonly timeZone: string
+  /** Names of the tariffs. */
+  readonly tariffs: readonly string[]
+}
+
+export async function addLot (tx: LedgerTransaction, settings: NewLot, { timeZone, tariffs }: LotDefaults, cause: Cause): Promise<Decision<Lot>> {
   if (tx.lot(settings.lot)) return refuse('lot_exists', `the lot ${settings.lot} is there already; change it with lot.set`)
-  const lot = newLot(settings)
+  const wrong = unknownTariff(settings.tariff, tariffs)
+  if (wrong) return wrong
+  const lot = newLot(settings, timeZone)
   tx.setLot(lot)
   await listBays(tx.database, lot.id, settings.bays, tx.nowMs)
   tx.lotsWithChangedBays.add(lot.id)
@@ -17,11 +28,11 @@ export async function addLot (tx: LedgerTransaction, settings: NewLot, cause: Ca
   return decided(lot)
 }
 
-export async function setLot (tx: LedgerTransaction, change: RequestBody<'lot.set'>, cause: Cause): Promise<Decision<Lot>> {
+export async function setLot (tx: LedgerTransaction, change: RequestBody<'lot.set'>, { tariffs }: LotDefaults, cause: Cause): Promise<Decision<Lot>> {
   const lot = tx.lot(change.lot)
   if (!lot) return unknownLot(change.lot)
   const bays = change.bays ?? await listedBays(tx.database, lot.id)
-  const changed = changeLot(lot, change, bays)
+  const changed = changeLot(lot, change, bays, tariffs)
   if (!changed.ok) return changed
   if (change.bays) {
     await listBays(tx.database, lot.id, change.bays, tx.nowMs)
@@ -56,14 +67,10 @@ export async function removeLot (tx: LedgerTransaction, id: Id, cause: Cause): P
   return decided(lot)
 }
 
-export function unknownLot (id: Id): ReturnType<typeof refuse> {
-  return refuse('unknown_lot', `there is no lot ${id}; lots lists them`)
-}
-
 const SEEDED = 'lots_made_from_settings'
 
 /** Makes the lots of the settings that this ledger has not seen there before. A lot that was removed stays removed. */
-export async function seedLots (ledger: Ledger, lots: readonly NewLot[]): Promise<void> {
+export async function seedLots (ledger: Ledger, lots: readonly NewLot[], defaults: LotDefaults): Promise<void> {
   await ledger.transact('settings', async tx => {
     const { kysely } = tx.database
     const row = await kysely.selectFrom('meta').select('value').where('key', '=', SEEDED).executeTakeFirst()
@@ -73,7 +80,7 @@ export async function seedLots (ledger: Ledger, lots: readonly NewLot[]): Promis
     await tx.load(fresh.map(lot => lot.lot))
     for (const settings of fresh) {
       // One that an operator made before it came into the settings stays as it is.
-      if (!tx.lot(settings.lot)) await addLot(tx, settings, { who: 'settings' })
+      if (!tx.lot(settings.lot)) await addLot(tx, settings, defaults, { who: 'settings' })
       seen.add(settings.lot)
     }
     const value = JSON.stringify([...seen])

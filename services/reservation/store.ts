@@ -7,22 +7,33 @@ import { lotOf, reservationOf } from '../../storage/records.js'
 import { selectByKeys, type Database } from '../../storage/rows.js'
 import type { LedgerTransaction } from '../../storage/transaction.js'
 import type { Lot } from '../../shared/lot.js'
+import { Pending, type ReservationLimits } from './pending.js'
 import type { Request } from './requests.js'
 
-/** Loads the lots and reservations that the requests may touch, with a fixed number of statements. */
-export async function loadFor (tx: LedgerTransaction, requests: readonly Request[]): Promise<void> {
+/** Loads what the requests may touch, with a fixed number of statements. Returns what their plates and users have pending. */
+export async function loadFor (tx: LedgerTransaction, requests: readonly Request[], limits: ReservationLimits): Promise<Pending> {
   const lots = new Set<Id>()
-  /** How many of the requests ask for a place in each lot. */
-  const reserving = new Map<Id, number>()
+  /** Lots in which somebody asks for a place or a window. */
+  const placesIn = new Set<Id>()
+  const plates = new Set<string>()
+  const users = new Set<string>()
   const byId = new Set<string>()
+  const placesOf = new Set<string>()
   const byPlate = new Map<string, [Id, string]>()
-  for (const { call } of requests) {
-    const { body } = call
+  for (const { call, user } of requests) {
+    const { method, body } = call
     if ('lot' in body && body.lot !== undefined) lots.add(body.lot)
-    if (call.method === 'reserve') reserving.set(call.body.lot, (reserving.get(call.body.lot) ?? 0) + 1)
     if ('reservation' in body) byId.add(body.reservation)
-    else if (call.method === 'cancel' || call.method === 'arrive' || call.method === 'depart') {
-      if ('plate' in call.body) byPlate.set(`${call.body.lot}/${call.body.plate}`, [call.body.lot, call.body.plate])
+    if (method === 'reserve' || method === 'book' || method === 'wait') {
+      placesIn.add(body.lot)
+      plates.add(body.plate)
+      if (user !== null) users.add(user)
+    } else if (method === 'change' || method === 'extend') {
+      placesOf.add(body.reservation)
+      if (method === 'change' && body.lot !== undefined) placesIn.add(body.lot)
+      if (method === 'change' && body.plate !== undefined) plates.add(body.plate)
+    } else if ((method === 'cancel' || method === 'arrive' || method === 'depart') && 'plate' in body) {
+      byPlate.set(`${body.lot}/${body.plate}`, [body.lot, body.plate])
     }
   }
   const { database } = tx
@@ -37,35 +48,15 @@ export async function loadFor (tx: LedgerTransaction, requests: readonly Request
   // The lots first: applying what is due changes reservations, and those read above must then not be the older ones.
   await tx.load([...lots, ...named.map(reservation => reservation.lot)])
   tx.know(named)
-  const crowded = await crowdedLots(tx, reserving)
-  tx.know(await liveReservations(database, crowded))
+  for (const { id, lot } of named) if (placesOf.has(id)) placesIn.add(lot)
+  await tx.loadWindows(placesIn)
+  if (plates.size > 0) await tx.flush()
+  return await Pending.load(database, plates, users, limits)
 }
 
 /** The newest reservations of a plate, for telling how they ended: a plate may have thousands. */
 async function newestOf ({ kysely }: Database, lot: Id, plate: string) {
   return await kysely.selectFrom('reservations').selectAll().where('lot', '=', lot).where('plate', '=', plate).orderBy('made_at_ms', 'desc').limit(20).execute()
-}
-
-/**
- * The lots in which the live reservations, with all that are asked for now, could be more than the places. In the others
- * every one of them fits whatever its window, and nobody needs to read the thousands that a large lot may have.
- */
-async function crowdedLots (tx: LedgerTransaction, reserving: ReadonlyMap<Id, number>): Promise<Id[]> {
-  if (reserving.size === 0) return []
-  const counts = await tx.database.kysely.selectFrom('reservations').select(e => ['lot', e.fn.countAll<number>().as('count')])
-    .where('lot', 'in', [...reserving.keys()]).where('due_at_ms', 'is not', null).groupBy('lot').execute()
-  const live = new Map(counts.map(({ lot, count }) => [lot, Number(count)]))
-  return [...reserving].flatMap(([id, asked]) => {
-    const lot = tx.lot(id)
-    return lot && (live.get(id) ?? 0) + asked > lot.capacity - lot.buffer ? [id] : []
-  })
-}
-
-/** The live reservations of these lots: those that count against their places now or later. */
-async function liveReservations ({ kysely }: Database, lots: readonly Id[]): Promise<Reservation[]> {
-  if (lots.length === 0) return []
-  const rows = await kysely.selectFrom('reservations').selectAll().where('lot', 'in', lots).where('due_at_ms', 'is not', null).execute()
-  return rows.map(reservationOf)
 }
 
 /** At most `limit` lots by id after `after`. */
@@ -104,4 +95,10 @@ export async function pruneReservations ({ kysely }: Database, beforeMs: number,
   const old = await kysely.selectFrom('reservations').select('id').where('made_at_ms', '<', beforeMs).where('due_at_ms', 'is', null).orderBy('made_at_ms').limit(limit).execute()
   if (old.length > 0) await kysely.deleteFrom('reservations').where('id', 'in', old.map(row => row.id)).execute()
   return old.length
+}
+
+/** Lots with a waiting list that are open. */
+export async function lotsWithWaiting ({ kysely }: Database): Promise<Id[]> {
+  const rows = await kysely.selectFrom('lots').select('id').where('waiting', '>', 0).where('is_open', '=', 1).execute()
+  return rows.map(row => row.id)
 }

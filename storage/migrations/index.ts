@@ -4,12 +4,14 @@ import { Migrator, type Kysely, type Migration } from 'kysely'
 import type { Database, Engine } from '../rows.js'
 import { initial } from './001-initial.js'
 import { auditOfAccess } from './002-audit-of-access.js'
+import { windowsAndWaiting } from './003-windows-and-waiting.js'
 
 /** Name by number. Names sort in their order. */
 export function migrations (engine: Engine): Record<string, Migration> {
   return {
     '001-initial': { up: initial(engine) },
-    '002-audit-of-access': { up: auditOfAccess(engine) }
+    '002-audit-of-access': { up: auditOfAccess(engine) },
+    '003-windows-and-waiting': { up: windowsAndWaiting(engine) }
   }
 }
 

@@ -6,11 +6,13 @@ import type { Reservation, ReservationStatus } from '../../shared/reservation.js
 
 const id = (text: string): Id => text as Id
 const NOW = 1_000_000
-const RULES: Rules = { gapGraceMs: 5_000, maxBays: 4 }
+const TIMES = { arrivalGraceMs: 120_000, maxStayMs: 86_400_000, noShowMs: 600_000, earlyArrivalMs: 60_000 }
+const RULES: Rules = { gapGraceMs: 5_000, maxBays: 4, times: TIMES }
 
 const LOT: Lot = {
   id: id('LOT-A'), name: 'A', capacity: 100, buffer: 0, counted: 50, held: 0, arriving: 0, open: true, counting: 'sensors',
-  baysCover: false, suspect: false, heardAtMs: NOW - 500, quality: 'live', version: 7, changedAtMs: 0, dueAtMs: null
+  baysCover: false, suspect: false, heardAtMs: NOW - 500, quality: 'live', version: 7, changedAtMs: 0, dueAtMs: null,
+  waiting: 0, windowsVersion: 0, timeZone: 'UTC', tariff: id('standard')
 }
 const SEEN: SensorSeen = { epoch: 3, high: 10, seenLow: 0xffffffff, seenHigh: 0xffffffff, missing: 0, reported: 0, gapDueAtMs: null }
 const world = (over: Partial<World> = {}): World => ({ lot: LOT, seen: SEEN, bays: new Map(), waiting: [], ...over })
@@ -20,7 +22,7 @@ const recount = (occupied: number, seq = 11): SensorMessage => ({ ...from(seq), 
 const bays = (states: Record<string, BayState>, seq = 11): SensorMessage => ({ ...from(seq), type: 'bays', bays: new Map(Object.entries(states) as [Id, BayState][]) })
 const bay = (name: string, state: BayState, listed: boolean, seq = 0): [Id, Bay] => [id(name), { bay: id(name), state, listed, by: seq > 0 ? { sensor: id('gate-1'), epoch: 3, seq } : null }]
 const reservation = (status: ReservationStatus, plate = 'ABC123', name = 'R-1'): Reservation => ({
-  id: name, lot: LOT.id, plate, status, fromMs: 0, toMs: NOW + 1_000, dueAtMs: NOW + 1_000, secretHash: '', owner: null, madeAtMs: 0
+  id: name, kind: 'hold', lot: LOT.id, plate, status, fromMs: 0, toMs: NOW + 1_000, originalToMs: NOW + 1_000, dueAtMs: NOW + 1_000, secretHash: '', owner: null, madeAtMs: 0
 })
 const run = (message: SensorMessage, over: Partial<World> = {}): Applied => apply(world(over), message, NOW, RULES)
 

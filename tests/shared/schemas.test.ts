@@ -145,7 +145,7 @@ describe('a request body', () => {
 
   test('changes something unless its method only reads', () => {
     expect(Object.keys(REQUESTS).filter(name => isMethod(name) && !READ_ONLY.has(name))).toEqual([
-      'reserve', 'cancel', 'arrive', 'depart', 'lot.add', 'lot.set', 'lot.open', 'lot.close', 'lot.remove', 'recount'
+      'reserve', 'book', 'change', 'extend', 'wait', 'buyPermit', 'cancel', 'arrive', 'depart', 'lot.add', 'lot.set', 'lot.open', 'lot.close', 'lot.remove', 'recount'
     ])
   })
 })

@@ -4,9 +4,9 @@ import { appendAudit, auditLines, cursorOf, eventsAfter, moveCursor, pruneAudit,
 import { listBays, listedBays } from '../../storage/bays.js'
 import { historyKey, pruneHistory, storedReplies, storeReplies } from '../../storage/history.js'
 import type { Ledger } from '../../storage/ledger.js'
-import { newLot } from '../../services/reservation/core.js'
+import { newLot as newLotIn } from '../../services/reservation/lot-settings.js'
 import type { Clock } from '../../shared/clock.js'
-import type { Id } from '../../shared/lot.js'
+import type { Id, Lot } from '../../shared/lot.js'
 import type { Reservation } from '../../shared/reservation.js'
 import { NewLot } from '../../shared/schemas.js'
 
@@ -19,6 +19,7 @@ export class StandingClock implements Clock {
 
 const id = (text: string): Id => text as Id
 const A = id('LOT-A')
+const newLot = (settings: NewLot): Lot => newLotIn(settings, 'UTC')
 
 export function ledgerContract (name: string, openNew: (clock: Clock) => Promise<Ledger>): void {
   describe(`ledger contract on ${name}`, () => {
@@ -30,7 +31,7 @@ export function ledgerContract (name: string, openNew: (clock: Clock) => Promise
       return { ledger, clock }
     }
     const hold = (clock: StandingClock, name: string, forMs: number, over: Partial<Reservation> = {}): Reservation => ({
-      id: name, lot: A, plate: 'ABC123', status: 'held', fromMs: clock.ms, toMs: clock.ms + forMs, dueAtMs: clock.ms + forMs, secretHash: 'x', owner: null, madeAtMs: clock.ms, ...over
+      id: name, kind: 'hold', lot: A, plate: 'ABC123', status: 'held', fromMs: clock.ms, toMs: clock.ms + forMs, originalToMs: clock.ms + forMs, dueAtMs: clock.ms + forMs, secretHash: 'x', owner: null, madeAtMs: clock.ms, ...over
     })
     const make = async (ledger: Ledger, reservation: Reservation): Promise<void> => {
       await ledger.transact('test', async tx => {

@@ -1,0 +1,147 @@
+// Takes deliveries on `requests/{method}`, answers a batch of them in one transaction, and sends the replies after its
+// commit.
+import type { OnAccess } from '../../shared/access-event.js'
+import { ACCEPTED, type Bus, type Delivery, type Outcome } from '../../shared/bus.js'
+import type { Clock } from '../../shared/clock.js'
+import { timeZoneOf, type Config } from '../../shared/config.js'
+import type { Refusal } from '../../shared/errors.js'
+import { createLimitedWarn, type LimitedWarn, type Log } from '../../shared/log.js'
+import type { Metrics } from '../../shared/metrics.js'
+import { publishReply, type ReplyAddress } from '../../shared/request-envelope.js'
+import { MAX_HOLD_SECONDS } from '../../shared/schemas.js'
+import type { Ledger } from '../../storage/ledger.js'
+import { createAbout, type About } from './about.js'
+import { refusedAnswer } from './answers.js'
+import { answerBatch, type Answering } from './batch.js'
+import type { Rules } from './core.js'
+import type { LotDefaults } from './lots.js'
+import { parseRequest, type Request } from './requests.js'
+import type { BatchSettings } from './work.js'
+
+export interface IntakeParts {
+  readonly bus: Bus
+  readonly ledger: Ledger
+  readonly clock: Clock
+  readonly log: Log
+  readonly metrics: Metrics
+  readonly config: Pick<Config, 'times' | 'limits' | 'node' | 'timeZone' | 'tariffs' | 'currency' | 'permits'>
+  /** The version of parkmq. */
+  readonly version: string
+  /** Told of whoever asked for a reservation that is another's. What parsing refuses, the broker tells. */
+  readonly onAccess?: OnAccess
+  /** Methods that others answer on the same broker, for the list of `info`; default none. */
+  readonly otherMethods?: readonly string[]
+}
+
+/** The rules of admission as the settings have them. */
+export function rulesOf ({ times }: Pick<Config, 'times'>): Rules {
+  return { times, holdMs: times.holdMs, longestHoldMs: Math.max(times.holdMs, MAX_HOLD_SECONDS * 1_000), bookAheadMs: times.bookAheadMs, waitMs: times.waitMs }
+}
+
+export function lotDefaultsOf (config: Pick<Config, 'timeZone' | 'tariffs'>): LotDefaults {
+  return { timeZone: timeZoneOf(config), tariffs: Object.keys(config.tariffs) }
+}
+
+export class RequestIntake {
+  readonly #parts: IntakeParts
+  readonly #warn: LimitedWarn
+  readonly #about: About
+  readonly #settings: BatchSettings
+
+  constructor (parts: IntakeParts) {
+    this.#parts = parts
+    this.#warn = createLimitedWarn(parts.log, parts.clock)
+    this.#about = createAbout(parts)
+    const { config } = parts
+    this.#settings = {
+      rules: rulesOf(config), limits: config.limits, lots: lotDefaultsOf(config), prices: config,
+      about: async method => await this.#about.answer(method)
+    }
+  }
+
+  async handle (batch: readonly Delivery[]): Promise<Outcome[]> {
+    const parsed = batch.map(parseRequest)
+    const requests = parsed.flatMap(item => item.type === 'request' ? [item.request] : [])
+    const answers = requests.length > 0 ? await this.#answer(requests) : []
+    let next = 0
+    return parsed.map((item, i): Outcome => {
+      switch (item.type) {
+        case 'request': {
+          const answering = answers[next++]
+          if (!answering) throw new Error('a request has no answer')
+          this.#reply(item.request, answering)
+          return ACCEPTED
+        }
+        case 'refused':
+          this.#note(batch[i], item.refusal)
+          this.#parts.metrics.requests.inc({ method: item.method, code: item.refusal.code })
+          this.#send(item.address, JSON.stringify(refusedAnswer(item.refusal)), false)
+          return { type: 'refused', refusal: item.refusal }
+        case 'unanswerable':
+          this.#note(batch[i], item.refusal)
+          this.#parts.metrics.refusedRequests.inc({ code: item.refusal.code })
+          return { type: 'refused', refusal: item.refusal }
+        default: return item satisfies never
+      }
+    })
+  }
+
+  /** The ledger stayed unavailable: whoever can be told is told to send again. */
+  async abandon (batch: readonly Delivery[]): Promise<void> {
+    const refusal: Refusal = { code: 'unavailable', message: 'the ledger cannot be written now and nothing was changed; send the same request again later, with the same requestId' }
+    await Promise.all(batch.map(async delivery => {
+      const item = parseRequest(delivery)
+      if (item.type !== 'request') return
+      this.#parts.metrics.requests.inc({ method: item.request.call.method, code: refusal.code })
+      await this.#publish(item.request.address, JSON.stringify(refusedAnswer(refusal)), false)
+    }))
+  }
+
+  /** A fault of ours: the requester is told, and nothing was changed. */
+  failed (delivery: Delivery): void {
+    const item = parseRequest(delivery)
+    if (item.type !== 'request') return
+    const refusal: Refusal = { code: 'internal', message: 'the request could not be handled and nothing was changed; the log of parkmq says why' }
+    this.#parts.metrics.requests.inc({ method: item.request.call.method, code: refusal.code })
+    this.#send(item.request.address, JSON.stringify(refusedAnswer(refusal)), false)
+  }
+
+  async #answer (requests: readonly Request[]): Promise<Answering[]> {
+    const { ledger, metrics } = this.#parts
+    const answers = await ledger.transact('reservation', async tx => await answerBatch(tx, requests, this.#settings))
+    metrics.batchSize.observe({ service: 'reservation' }, requests.length)
+    return answers
+  }
+
+  #reply (request: Request, { answer, text, replayed }: Answering): void {
+    const { metrics, clock } = this.#parts
+    const { method } = request.call
+    if (!answer.ok && answer.error.code === 'not_yours') {
+      const { user, clientId, from } = request
+      this.#parts.onAccess?.({ type: 'access.denied', user, clientId, address: from, why: `request ${method}: not_yours` })
+    }
+    metrics.requests.inc({ method, code: answer.ok ? 'ok' : answer.error.code })
+    if (method === 'recount' && answer.ok && !replayed) metrics.driftCars.inc(Math.abs((answer.result as { drift: number }).drift))
+    const tookMs = Math.max(0, clock.nowMs() - request.receivedAtMs)
+    metrics.requestSeconds.observe({ method }, tookMs / 1_000)
+    this.#about.took(method, tookMs)
+    this.#send(request.address, text, replayed)
+  }
+
+  /** The reply follows the commit; nothing waits for it. */
+  #send (address: ReplyAddress, text: string, replayed: boolean): void {
+    this.#publish(address, text, replayed).catch((err: unknown) => {
+      this.#parts.metrics.publishFailures.inc({ kind: 'reply' })
+      this.#parts.log.error({ err }, 'a reply could not be sent; a repeat of the request gets it')
+    })
+  }
+
+  async #publish (address: ReplyAddress, text: string, replayed: boolean): Promise<void> {
+    this.#parts.metrics.published.inc({ kind: 'reply' })
+    await publishReply(this.#parts.bus, address, text, replayed)
+  }
+
+  #note (delivery: Delivery | undefined, refusal: Refusal): void {
+    this.#warn(delivery?.clientId ?? 'unknown client', { code: refusal.code, topic: delivery?.topic, clientId: delivery?.clientId }, refusal.message)
+  }
+}

@@ -1,0 +1,64 @@
+// What the reservation service does by itself: due transitions on time, places for those who wait, and forgetting.
+import type { Config } from '../../shared/config.js'
+import { UnavailableError } from '../../shared/errors.js'
+import type { Id } from '../../shared/lot.js'
+import type { Log } from '../../shared/log.js'
+import { pruneHistory } from '../../storage/history.js'
+import type { Ledger } from '../../storage/ledger.js'
+import type { Rules } from './core.js'
+import { lotsWithWaiting, pruneReservations } from './store.js'
+import { promoteWaiting } from './waiting.js'
+
+const LOTS_AT_ONCE = 200
+const PRUNE_AT_ONCE = 500
+
+/** Applies what is due in every lot. */
+export async function applyDue (ledger: Ledger, log: Log): Promise<void> {
+  for (;;) {
+    const lots = await ledger.lotsDue(LOTS_AT_ONCE)
+    if (lots.length === 0) return
+    const apply = async (some: readonly Id[]): Promise<void> => await ledger.transact('reservation', async tx => await tx.load(some))
+    try {
+      await apply(lots)
+    } catch (error) {
+      if (error instanceof UnavailableError) throw error
+      // One lot with a fault must not keep the others from their time.
+      let failed = 0
+      for (const lot of lots) {
+        await apply([lot]).catch((err: unknown) => {
+          failed++
+          log.error({ err, lot }, 'what is due in this lot cannot be applied')
+        })
+      }
+      if (failed === lots.length) return
+    }
+    await turn()
+  }
+}
+
+/** Gives places to those who wait, in every lot where there are any. */
+export async function giveFreePlaces (ledger: Ledger, rules: Rules): Promise<void> {
+  for (const lot of await ledger.read(lotsWithWaiting)) {
+    await ledger.transact('reservation', async tx => {
+      await tx.load([lot])
+      await promoteWaiting(tx, lot, rules)
+    })
+    await turn()
+  }
+}
+
+/** Forgets replies, ended reservations and sales that are older than they are kept. */
+export async function prune (ledger: Ledger, times: Pick<Config['times'], 'historyMs' | 'auditMs'>): Promise<void> {
+  for (;;) {
+    const pruned = await ledger.transact('reservation', async tx => Math.max(
+      await pruneHistory(tx.database, tx.nowMs - times.historyMs, PRUNE_AT_ONCE),
+      await pruneReservations(tx.database, tx.nowMs - times.auditMs, PRUNE_AT_ONCE)
+    ))
+    if (pruned < PRUNE_AT_ONCE) return
+    await turn()
+  }
+}
+
+async function turn (): Promise<void> {
+  await new Promise(resolve => setImmediate(resolve))
+}

@@ -12,6 +12,7 @@ import { ingest } from './ingest.js'
 import { logins } from './logins.js'
 import { OPTIONS, readOptions, UsageError, type OptionName, type Options } from './options.js'
 import { requests } from './requests.js'
+import { reservations } from './reservations.js'
 import { slow } from './slow-subscribers.js'
 import { starting } from './starting.js'
 
@@ -26,6 +27,7 @@ interface Scenario {
 const SCENARIOS: Readonly<Record<string, Scenario>> = {
   ingest: { run: ingest, help: 'sensor messages committed before PUBACK, beside stock aedes merely forwarding them', takes: '1 min', options: ['rounds', 'tls'] },
   requests: { run: requests, help: 'reserve and cancel, one client, one at a time', takes: '10 s', options: [] },
+  reservations: { run: reservations, help: 'a lot with 100,000 bookings to come: availability of a week, and book from 16 clients', takes: '30 s', options: [] },
   start: { run: starting, help: 'time to ready and memory with 4 and with 10,000 lots', takes: '10 s', options: [] },
   'fan-out': { run: fanOut, help: 'deliveries to 50 subscribers: parkmq, stock aedes, mosquitto', takes: '4 min', options: ['rounds', 'messages', 'subscribers', 'qos', 'mqtt', 'brokers'] },
   slow: { run: slow, help: 'a frozen and a never-acknowledging subscriber beside 50 healthy ones', takes: '7 min', options: ['seconds', 'minutes', 'subscribers', 'qos', 'mqtt', 'transport', 'session', 'brokers'] },
@@ -40,7 +42,7 @@ const DEFAULT = ['ingest', 'requests', 'start']
 
 function usage (): string {
   const scenarios = Object.entries(SCENARIOS).map(([name, { help, takes, options }]) =>
-    `  ${name.padEnd(10)}${help} (${takes})${options.length > 0 ? `\n            ${options.map(option => `--${option}`).join(' ')}` : ''}`)
+    `  ${name.padEnd(14)}${help} (${takes})${options.length > 0 ? `\n                ${options.map(option => `--${option}`).join(' ')}` : ''}`)
   const options = Object.entries(OPTIONS).map(([name, { value, help }]) => `  --${name} ${value}`.padEnd(37) + help)
   return [
     'usage: npm run bench -- [scenario ...] [options]', '', `scenarios (without a name: ${DEFAULT.join(', ')}; all: every one):`, ...scenarios,

@@ -24,6 +24,8 @@ export function watchCommand (): Command {
 
 async function watch (only: readonly string[], options: ClientOptions): Promise<void> {
   const client = await connectClient(options, { reconnect: true })
+  // From now on, also while the subscription is on its way.
+  const signalled = untilSignal()
   const states = new Map<string, LotState>()
   const services = new Map<string, string>()
   const live = process.stdout.isTTY && !options.json
@@ -57,7 +59,7 @@ async function watch (only: readonly string[], options: ClientOptions): Promise<
   const topics = only.length > 0 ? only.map(lot => `lots/${lot}/state`) : ['lots/+/state']
   await client.subscribeAsync([...topics, 'services/+/+/status'], { qos: 1 })
   redraw()
-  await untilSignal()
+  await signalled
   clearTimeout(timer)
   if (live) logUpdate.done()
   await endMqtt(client)

@@ -28,29 +28,20 @@ export class Overlaps {
   #length = 0
 
   constructor (windows: readonly Window[] = []) {
-    const edges = new Float64Array(windows.length * 2)
-    const changes = new Map<number, number>()
-    let used = 0
-    const change = (atMs: number, by: number): void => {
-      const before = changes.get(atMs)
-      if (before === undefined) edges[used++] = atMs
-      changes.set(atMs, (before ?? 0) + by)
-    }
-    for (const { fromMs, toMs } of windows) {
-      check(fromMs, toMs)
-      change(fromMs, 1)
-      change(toMs, -1)
-    }
-    const sorted = edges.subarray(0, used).sort()
-    this.#at = new Float64Array(Math.max(LEAST_ROOM, used))
-    this.#count = new Int32Array(Math.max(LEAST_ROOM, used))
-    let count = 0
-    for (const atMs of sorted) {
-      const by = changes.get(atMs) ?? 0
-      if (by === 0) continue
-      count += by
+    for (const { fromMs, toMs } of windows) check(fromMs, toMs)
+    const begins = Float64Array.from(windows, window => window.fromMs).sort()
+    const ends = Float64Array.from(windows, window => window.toMs).sort()
+    this.#at = new Float64Array(Math.max(LEAST_ROOM, windows.length * 2))
+    this.#count = new Int32Array(Math.max(LEAST_ROOM, windows.length * 2))
+    let [begun, ended] = [0, 0]
+    while (ended < ends.length) {
+      const atMs = Math.min(begins[begun] ?? Infinity, ends[ended] ?? Infinity)
+      const before = begun - ended
+      while (begins[begun] === atMs) begun++
+      while (ends[ended] === atMs) ended++
+      if (begun - ended === before) continue
       this.#at[this.#length] = atMs
-      this.#count[this.#length++] = count
+      this.#count[this.#length++] = begun - ended
     }
   }
 

@@ -3,11 +3,12 @@
 import { qualityAt, type Id, type Lot } from '../shared/lot.js'
 import type { ReplyAddress } from '../shared/request-envelope.js'
 import { lotAfter, windowOf, type Reservation, type ReservationTimes } from '../shared/reservation.js'
-import { Overlaps, type Window } from '../shared/windows.js'
+import { Overlaps } from '../shared/windows.js'
 import { appendAudit, type AuditEntry } from './audit.js'
 import { applyDue } from './due.js'
 import { lotOf, rowOfLot, rowOfReservation } from './records.js'
 import { selectByKeys, upsert, type Database } from './rows.js'
+import { liveWindows } from './live-windows.js'
 import { addWaiting, leaveWaiting, type NewWaiting } from './waiting.js'
 import type { WindowsCache } from './windows-cache.js'
 
@@ -75,11 +76,8 @@ export class LedgerTransaction {
     if (missing.length === 0) return
     // What was changed must be on the tables to be read with the others.
     await this.flush()
-    const rows = await this.database.kysely.selectFrom('reservations').select(['lot', 'from_ms as fromMs', 'to_ms as toMs'])
-      .where('lot', 'in', missing).where('due_at_ms', 'is not', null).where('status', '<>', 'waiting').whereRef('from_ms', '<', 'to_ms').execute()
-    const byLot = new Map<Id, Window[]>(missing.map(id => [id, []]))
-    for (const { lot, fromMs, toMs } of rows) byLot.get(lot)?.push({ fromMs, toMs })
-    for (const [id, windows] of byLot) this.#windows.set(id, new Overlaps(windows))
+    const windows = await liveWindows(this.database, missing)
+    for (const id of missing) this.#windows.set(id, new Overlaps(windows.get(id)))
   }
 
   /** How many reservations of a lot overlap at each instant. Only `setReservation` changes it. */

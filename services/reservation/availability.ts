@@ -14,6 +14,7 @@ export interface FreeWindow {
 
 /** Parts of one answer: a lot with a reservation every minute would make it as large as a month has minutes. */
 const MOST_WINDOWS = 500
+const MINUTE_MS = 60_000
 
 /** What `availability` with from and to answers of a lot. */
 export function windowAnswer (place: Place, window: Window, nowMs: number): Record<string, unknown> {
@@ -54,9 +55,14 @@ interface FreePart extends Window { readonly free: number }
 function freeParts ({ lot, overlaps }: Place, { fromMs, toMs }: Window, nowMs: number): FreePart[] {
   const parts: FreePart[] = []
   if (!lot.open) return parts
+  const add = (part: FreePart): void => { if (part.free > 0 && part.fromMs < part.toMs) parts.push(part) }
   for (const step of overlaps.steps({ fromMs: Math.max(fromMs, nowMs), toMs })) {
     const free = lot.capacity - lot.buffer - step.count
-    if (free > 0) parts.push({ fromMs: step.fromMs, toMs: step.toMs, free })
+    const freeNow = step.fromMs <= nowMs ? Math.min(free, freePlaces(lot)) : free
+    // What begins in this minute covers now, and needs a place that is free now; what begins in the next one does not.
+    const minuteMs = freeNow < free ? Math.min(Math.floor(nowMs / MINUTE_MS + 1) * MINUTE_MS, step.toMs) : step.fromMs
+    add({ fromMs: step.fromMs, toMs: minuteMs, free: freeNow })
+    add({ fromMs: minuteMs, toMs: step.toMs, free })
   }
   return parts
 }

@@ -5,6 +5,8 @@ import { WEEKDAYS } from '../../shared/schemas.js'
 import type { Window } from '../../shared/windows.js'
 import { decided, refuse, type Decision } from './core.js'
 
+const HOUR_MS = 3_600_000
+
 /** A day of a lot's calendar with its hours, each with the hour that its clock shows at its begin. */
 export interface CalendarDay {
   /** `2026-12-24`. */
@@ -55,11 +57,15 @@ export function dayOf (text: string, timeZone: string, nowMs: number): CalendarD
 }
 
 function hoursOf (begin: Temporal.ZonedDateTime, end: Temporal.ZonedDateTime): CalendarDay['hours'] {
+  const beginMs = begin.epochMilliseconds
+  const endMs = end.epochMilliseconds
+  // Where the clock was not turned it need not be asked, which takes longer than all the rest of an answer.
+  const hourAt = endMs - beginMs === 24 * HOUR_MS
+    ? (ms: number): number => (ms - beginMs) / HOUR_MS
+    : (ms: number): number => Temporal.Instant.fromEpochMilliseconds(ms).toZonedDateTimeISO(begin.timeZoneId).hour
   const hours: (Window & { hour: number })[] = []
-  for (let at = begin; at.epochMilliseconds < end.epochMilliseconds;) {
-    const next = at.add({ hours: 1 })
-    hours.push({ hour: at.hour, fromMs: at.epochMilliseconds, toMs: Math.min(next.epochMilliseconds, end.epochMilliseconds) })
-    at = next
+  for (let fromMs = beginMs; fromMs < endMs; fromMs += HOUR_MS) {
+    hours.push({ hour: hourAt(fromMs), fromMs, toMs: Math.min(fromMs + HOUR_MS, endMs) })
   }
   return hours
 }

@@ -102,7 +102,10 @@ const RESPONSE_TOPICS = `
 `
 
 /** y: the method is for the role. Anything else of REQUESTS is the operators', the services' and the local ones'. */
-export const DRIVERS_METHODS = ['lots', 'availability', 'reserve', 'cancel', 'arrive', 'depart', 'get', 'list', 'ping', 'info'] as const
+export const DRIVERS_METHODS = [
+  'lots', 'availability', 'reserve', 'book', 'change', 'extend', 'cancel', 'arrive', 'depart', 'get', 'list', 'wait', 'monitor', 'unmonitor',
+  'quote', 'permits', 'permit', 'buyPermit', 'ping', 'info'
+] as const
 
 type Table = ReadonlyMap<string, ReadonlyMap<string, string>>
 

@@ -22,7 +22,7 @@ test('docs/settings.md lists every setting with its default', async () => {
   const rows = (shape: Record<string, z.ZodType>, values: Record<string, unknown>, prefix = ''): string[] => Object.entries(shape).flatMap(([key, type]) => {
     const value = values[key]
     if (prefix === '' && (key === 'limits' || key === 'times' || key === 'tls' || key === 'brokerTls')) return rows(Config.shape[key].unwrap().shape, (value ?? {}) as Record<string, unknown>, `${key}.`)
-    const shown = Array.isArray(value) ? (value as { lot: string }[]).map(lot => lot.lot).join(', ') : value === undefined ? 'off' : JSON.stringify(value)
+    const shown = Array.isArray(value) ? (value as { lot?: string, permit?: string }[]).map(({ lot, permit }) => lot ?? permit).join(', ') : value === undefined ? 'none' : JSON.stringify(value)
     return [`| \`${prefix}${key}\` | ${shown} | ${type.description ?? ''} | ${variable.has(`${prefix}${key}`) ? `\`${variable.get(`${prefix}${key}`)}\`` : ''} |`]
   })
   const text = `${MADE_BY('shared/config.ts')}# Settings\n
@@ -30,12 +30,20 @@ A config file is YAML or JSON with these names; \`times\` and \`limits\` are tab
 \`parkmq start\` over both. \`PARKMQ_CONFIG\` names the file. A wrong or unknown setting stops the start and is named. \`parkmq doctor\`
 prints what is in force and where it comes from. Times are milliseconds.\n
 | setting | default | meaning | variable |\n|---|---|---|---|\n${rows(Config.shape, defaults).join('\n')}\n
-A lot: \`{lot, name?, capacity, occupied?, buffer?, counting?, bays?, baysCover?, open?}\`, as in the request \`lot.add\`.\n
+A lot: \`{lot, name?, capacity, occupied?, buffer?, counting?, bays?, baysCover?, timeZone?, tariff?, open?}\`, as in the request \`lot.add\`.
+A tariff: \`{intervalMinutes, intervalCents, freeMinutes?, dayCapCents?}\`. A permit: \`{permit, name, priceCents, stock}\`; \`stock\` is how many may be
+sold in all, so raising it makes more available.\n
 \`\`\`yaml
 port: 1884
 times: { staleAfterMs: 600000 }
+timeZone: Europe/Berlin
+tariffs:
+  standard: { intervalMinutes: 60, intervalCents: 200, freeMinutes: 15, dayCapCents: 1500 }
+  harbour: { intervalMinutes: 30, intervalCents: 150 }
+permits:
+  - { permit: MONTH, name: One month, priceCents: 9000, stock: 50 }
 lots:
-  - { lot: HARBOUR, name: Harbour, capacity: 60, occupied: 12 }
+  - { lot: HARBOUR, name: Harbour, capacity: 60, occupied: 12, tariff: harbour }
   - { lot: ROOF, capacity: 3, bays: [R-1, R-2, R-3], baysCover: true }
 \`\`\`\n`
   for (const line of text.split('\n')) expect(line).not.toMatch(/\|\s+\|\s*\|/)

@@ -19,7 +19,6 @@ test.each(['SIGINT', 'SIGTERM'] as const)('%s ends it cleanly: the connection th
   const lots: string[] = []
   for await (const line of createInterface({ input: watch.stdout })) {
     lots.push(line.split(' ')[1] ?? '')
-    // Its signal handlers are there when the last of the four has come.
     if (lots.length === 4) break
   }
   expect(lots.sort()).toEqual(['LOT-A', 'LOT-B', 'LOT-C', 'LOT-D'])

@@ -86,7 +86,7 @@ describe('ids, plates, request ids and times', () => {
 describe('a new lot', () => {
   test('has defaults', () => {
     expect(parse(NewLot, { lot: 'LOT-A', capacity: 10 })).toEqual({
-      lot: 'LOT-A', capacity: 10, buffer: 0, counting: 'sensors', bays: [], baysCover: false, open: true
+      lot: 'LOT-A', capacity: 10, buffer: 0, counting: 'sensors', bays: [], baysCover: false, tariff: 'standard', open: true
     })
   })
 

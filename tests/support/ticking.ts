@@ -13,3 +13,12 @@ export async function whileTicking<T> (clock: ManualClock, awaited: Promise<T>, 
   }
   return await awaited
 }
+
+/** Lets a time pass, and then two seconds in which everything that repeats has its turn at the new time. */
+export async function letPass (clock: ManualClock, ms: number): Promise<void> {
+  clock.advance(ms)
+  for (let step = 0; step < 10; step++) {
+    await clock.armed(200)
+    clock.advance(200)
+  }
+}

@@ -90,3 +90,31 @@ test('a change that fails leaves everything as it was', async () => {
   await appendAudit(database, 5_000, [{ type: 'next', who: 'time' }])
   expect((await auditLines(database, { limit: 10 })).lines.map(line => line.id)).toEqual([2, 3, 5])
 })
+
+const FROM_002 = `
+  insert into lots values ('LOT-A', 'A', 10, 0, 4, 1, 0, 1, 'sensors', 0, 0, null, 'unknown', 7, 1000, 1700000300000);
+  insert into reservations values
+    ('R-1', 'LOT-A', 'AA1', 'held', 1700000000000, 1700000300000, 1700000300000, 'x', null, 1700000000000),
+    ('R-2', 'LOT-A', 'AA2', 'arrived', 1699999000000, 1700085400000, 1700085400000, 'x', 'ann', 1699999000000),
+    ('R-3', 'LOT-A', 'AA3', 'departed', 1699999000000, 1699999500000, null, 'x', null, 1699999000000);`
+
+test('the reservations of 002 are holds, and one whose car is in has no window any more', async () => {
+  const ledger = await open(await olderLedger('002-audit-of-access', FROM_002))
+  expect(await ledger.lots([A])).toMatchObject([{ capacity: 10, held: 1, waiting: 0, windowsVersion: 0, timeZone: 'UTC', tariff: 'standard' }])
+  await ledger.transact('test', async tx => {
+    await tx.load([A])
+    await tx.loadWindows([A])
+    expect([...tx.overlaps(A).steps({ fromMs: 0, toMs: 2_000_000_000_000 })].filter(step => step.count > 0)).toEqual([{ fromMs: 1_700_000_000_000, toMs: 1_700_000_300_000, count: 1 }])
+  })
+  const rows = await ledger.database.kysely.selectFrom('reservations').select(['id', 'kind', 'original_to_ms', 'due_at_ms']).orderBy('id').execute()
+  expect(rows).toEqual([
+    { id: 'R-1', kind: 'hold', original_to_ms: 1_700_000_300_000, due_at_ms: 1_700_000_300_000 },
+    { id: 'R-2', kind: 'hold', original_to_ms: 1_700_085_400_000, due_at_ms: 1_700_085_400_000 },
+    { id: 'R-3', kind: 'hold', original_to_ms: 1_699_999_500_000, due_at_ms: null }
+  ])
+})
+
+test('a crash after the change of 003 and before it was noted is mended by the next start', async () => {
+  const data = await olderLedger('003-windows-and-waiting', 'insert into permits values (\'DAY\', 3); delete from kysely_migration where name = \'003-windows-and-waiting\';')
+  expect(await (await open(data)).database.kysely.selectFrom('permits').selectAll().execute()).toEqual([{ permit: 'DAY', sold: 3 }])
+})

@@ -4,6 +4,7 @@ import type { Bus } from '../../shared/bus.js'
 import type { Clock, Timer } from '../../shared/clock.js'
 import type { Log } from '../../shared/log.js'
 import type { Metrics } from '../../shared/metrics.js'
+import { Pump } from '../../shared/pump.js'
 import { topics } from '../../shared/topics.js'
 import { cursorOf, eventsAfter, moveCursor } from '../../storage/audit.js'
 import type { Ledger } from '../../storage/ledger.js'
@@ -11,7 +12,6 @@ import type { Ledger } from '../../storage/ledger.js'
 const CURSOR = 'events'
 const EVENTS_AT_ONCE = 200
 const STORE_EVERY_MS = 1_000
-const RETRY_MS = 250
 
 export interface OutboxParts {
   readonly bus: Bus
@@ -28,14 +28,23 @@ export class Outbox {
   readonly #unlisten: () => void
   #position = 0
   #stored = 0
-  #news = false
-  #running: Promise<void> | null = null
-  #stopped = false
+  readonly #pump: Pump
   #timer: Timer | null = null
 
   private constructor (parts: OutboxParts) {
     this.#parts = parts
-    this.#unlisten = parts.ledger.feed.listen(() => this.#wake())
+    this.#pump = new Pump({
+      clock: parts.clock,
+      work: async () => {
+        await this.#drain()
+        this.#storeSoon()
+      },
+      onError: err => {
+        parts.metrics.publishFailures.inc({ kind: 'event' })
+        parts.log.error({ err }, 'events could not be published; trying again')
+      }
+    })
+    this.#unlisten = parts.ledger.feed.listen(() => this.#pump.wake())
   }
 
   /** Starts where the last run stopped; what was not told then is told now. */
@@ -44,38 +53,19 @@ export class Outbox {
     const position = await parts.ledger.read(async database => await cursorOf(database, CURSOR))
     outbox.#position = outbox.#stored = position ?? 0
     if (position === null) await outbox.#store(true)
-    outbox.#wake()
+    outbox.#pump.wake()
     return outbox
   }
 
   /** Publishes what is there, stores the cursor and ends. */
   async stop (): Promise<void> {
     this.#unlisten()
-    this.#stopped = true
+    await this.#pump.stop()
     this.#timer?.cancel()
-    await this.#running
     await this.#store()
   }
 
-  #wake (): void {
-    this.#news = true
-    if (this.#running || this.#stopped) return
-    this.#running = this.#loop().finally(() => { this.#running = null })
-  }
-
-  async #loop (): Promise<void> {
-    while (this.#news) {
-      this.#news = false
-      try {
-        await this.#drain()
-      } catch (err) {
-        this.#parts.metrics.publishFailures.inc({ kind: 'event' })
-        this.#parts.log.error({ err }, 'events could not be published; trying again')
-        if (this.#stopped) return
-        await new Promise<void>(resolve => { this.#parts.clock.after(RETRY_MS, resolve) })
-        this.#news = true
-      }
-    }
+  #storeSoon (): void {
     this.#timer ??= this.#parts.clock.after(STORE_EVERY_MS, () => {
       this.#timer = null
       this.#store().catch((err: unknown) => this.#parts.log.warn({ err }, 'the place in the events could not be stored; some may be told again after a restart'))

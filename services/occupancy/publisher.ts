@@ -5,6 +5,7 @@ import type { Clock } from '../../shared/clock.js'
 import { freePlaces, occupiedPlaces, type BayState, type Id, type Lot } from '../../shared/lot.js'
 import type { Log } from '../../shared/log.js'
 import type { Metrics } from '../../shared/metrics.js'
+import { Pump } from '../../shared/pump.js'
 import type { LotState } from '../../shared/schemas.js'
 import { topics } from '../../shared/topics.js'
 import type { Ledger } from '../../storage/ledger.js'
@@ -12,7 +13,6 @@ import { baysOf } from './store.js'
 
 /** Lots read and published before the event loop turns. */
 const LOTS_AT_ONCE = 500
-const RETRY_MS = 250
 
 export interface PublisherParts {
   readonly bus: Bus
@@ -39,16 +39,23 @@ export class Publisher {
   readonly #dirty = new Set<Id>()
   /** Those of the dirty lots whose bays must be read again; a lot can have thousands. */
   readonly #dirtyBays = new Set<Id>()
-  #running: Promise<void> | null = null
-  #stopped = false
+  readonly #pump: Pump
   readonly #unlisten: () => void
 
   constructor (parts: PublisherParts) {
     this.#parts = parts
+    this.#pump = new Pump({
+      clock: parts.clock,
+      work: async () => await this.#drain(),
+      onError: err => {
+        parts.metrics.publishFailures.inc({ kind: 'lot' })
+        parts.log.error({ err, lots: this.#dirty.size }, 'lots could not be published; trying again')
+      }
+    })
     this.#unlisten = parts.ledger.feed.listen((lots, withBays) => {
       for (const lot of lots) this.#dirty.add(lot)
       for (const lot of withBays) this.#dirtyBays.add(lot)
-      this.#wake()
+      this.#pump.wake()
     })
   }
 
@@ -61,29 +68,7 @@ export class Publisher {
   /** Resolves when everything known by now is published. */
   async stop (): Promise<void> {
     this.#unlisten()
-    this.#stopped = true
-    await this.#running
-  }
-
-  #wake (): void {
-    if (this.#running || this.#stopped) return
-    this.#running = this.#loop().finally(() => {
-      this.#running = null
-      if (this.#dirty.size > 0) this.#wake()
-    })
-  }
-
-  async #loop (): Promise<void> {
-    while (this.#dirty.size > 0) {
-      try {
-        await this.#drain()
-      } catch (err) {
-        this.#parts.metrics.publishFailures.inc({ kind: 'lot' })
-        this.#parts.log.error({ err, lots: this.#dirty.size }, 'lots could not be published; trying again')
-        if (this.#stopped) return
-        await new Promise<void>(resolve => { this.#parts.clock.after(RETRY_MS, resolve) })
-      }
-    }
+    await this.#pump.stop()
   }
 
   /** Publishes what is dirty now. On an error, what was not published stays dirty. */

@@ -36,5 +36,5 @@ export function priceOfStay ({ fromMs, toMs }: Window, tariff: Tariff): number {
 /** How many intervals have begun before `afterMs` of a stay have passed: one that would begin just then has not. */
 function intervalsBegun (afterMs: number, { intervalMinutes, freeMinutes }: Tariff): number {
   const paidMs = afterMs - freeMinutes * MINUTE_MS
-  return paidMs <= 0 ? 0 : Math.ceil(paidMs / (intervalMinutes * MINUTE_MS))
+  return Math.max(0, Math.ceil(paidMs / (intervalMinutes * MINUTE_MS)))
 }

@@ -8,6 +8,8 @@ import { book, changeReservation, chosenBy, extendReservation, haveTurn, holdPla
 import { answered, availabilityAnswer, lotAnswer, refusedAnswer, type Answer } from './answers.js'
 import type { Decision } from './core.js'
 import { addLot, openLot, removeLot, setLot } from './lots.js'
+import { buyPermit, permitAnswer, PermitSales, permitsAnswer } from './permits.js'
+import { quoteAnswer } from './quote.js'
 import { auditAnswer, availabilityIn, listAnswer, lotsAnswer } from './reads.js'
 import type { Request } from './requests.js'
 import { loadFor } from './store.js'
@@ -28,7 +30,7 @@ export async function answerBatch (tx: LedgerTransaction, requests: readonly Req
   const keys = requests.flatMap(request => request.requestId === null ? [] : [{ caller: request.user ?? '', requestId: request.requestId }])
   const history = await storedReplies(tx.database, keys)
   const news: StoredReply[] = []
-  const work: Work = { tx, settings, pending: await loadFor(tx, requests, settings.limits), settled: new Set(), touched: new Set() }
+  const work: Work = { tx, settings, pending: await loadFor(tx, requests, settings.limits), settled: new Set(), touched: new Set(), permits: new PermitSales(tx, settings.prices.permits) }
   const answers: Answering[] = []
   for (const request of requests) {
     const remembered = request.requestId !== null && !READ_ONLY.has(request.call.method)
@@ -50,6 +52,7 @@ export async function answerBatch (tx: LedgerTransaction, requests: readonly Req
     }
   }
   for (const lot of work.touched) await haveTurn(work, lot)
+  await work.permits.save()
   await storeReplies(tx.database, news, tx.nowMs)
   return answers
 }
@@ -85,7 +88,11 @@ async function carryOut (work: Work, request: Request): Promise<Answer> {
       return chosen.ok ? answered(shownReservation(chosen.value)) : refusedAnswer(chosen.refusal)
     }
     case 'list': return await listAnswer(tx, request, call.body)
-    case 'monitor': case 'unmonitor': case 'quote': case 'permits': case 'permit': case 'buyPermit': throw new Error('not yet')
+    case 'quote': return quoteAnswer(work, call.body)
+    case 'permits': return await permitsAnswer(work)
+    case 'permit': return await permitAnswer(work, call.body)
+    case 'buyPermit': return await buyPermit(work, request, call.body)
+    case 'monitor': case 'unmonitor': throw new Error('not yet')
     case 'lot.add': return lotAnswered(tx, await addLot(tx, call.body, settings.lots, cause))
     case 'lot.set': return lotAnswered(tx, await setLot(tx, call.body, settings.lots, cause))
     case 'lot.open': return lotAnswered(tx, openLot(tx, call.body.lot, true, cause))

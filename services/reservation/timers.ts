@@ -6,6 +6,7 @@ import type { Log } from '../../shared/log.js'
 import { pruneHistory } from '../../storage/history.js'
 import type { Ledger } from '../../storage/ledger.js'
 import type { Rules } from './core.js'
+import { pruneSales } from './permits.js'
 import { lotsWithWaiting, pruneReservations } from './store.js'
 import { promoteWaiting } from './waiting.js'
 
@@ -52,7 +53,8 @@ export async function prune (ledger: Ledger, times: Pick<Config['times'], 'histo
   for (;;) {
     const pruned = await ledger.transact('reservation', async tx => Math.max(
       await pruneHistory(tx.database, tx.nowMs - times.historyMs, PRUNE_AT_ONCE),
-      await pruneReservations(tx.database, tx.nowMs - times.auditMs, PRUNE_AT_ONCE)
+      await pruneReservations(tx.database, tx.nowMs - times.auditMs, PRUNE_AT_ONCE),
+      await pruneSales(tx.database, tx.nowMs - times.auditMs, PRUNE_AT_ONCE)
     ))
     if (pruned < PRUNE_AT_ONCE) return
     await turn()

@@ -7,6 +7,7 @@ import type { Cause, LedgerTransaction } from '../../storage/transaction.js'
 import { refuse, type Asker, type Place, type Refused, type Rules } from './core.js'
 import type { LotDefaults } from './lots.js'
 import type { Pending } from './pending.js'
+import type { PermitSales } from './permits.js'
 import { sha256, type Request } from './requests.js'
 
 export interface BatchSettings {
@@ -26,6 +27,7 @@ export interface Work {
   readonly settled: Set<Id>
   /** Lots that were asked about or changed: those who wait there have their turn at the end. */
   readonly touched: Set<Id>
+  readonly permits: PermitSales
 }
 
 /** A lot with its windows as they are now; a refusal when there is no such lot. */

@@ -6,7 +6,7 @@ import { Pump } from '../../shared/pump.js'
 import { REQUEST_FILTER, topics } from '../../shared/topics.js'
 import { RequestIntake, rulesOf, type IntakeParts } from './intake.js'
 import { startNotices } from './notices.js'
-import { applyDue, giveFreePlaces, prune } from './timers.js'
+import { applyDue, giveFreePlaces, prune, readLargeLots } from './timers.js'
 
 /** Requests are told `unavailable` after this; a sensor's message may wait longer. */
 const HOLD_REQUESTS_MS = 2_000
@@ -28,6 +28,7 @@ export async function startReservation (parts: ReservationParts): Promise<Runnin
   const onError = (err: unknown): void => log.error({ err }, 'places could not be given to those who wait; trying again')
   // What came due while nobody ran is applied before the first request.
   await applyDue(ledger, log)
+  await readLargeLots(ledger)
   const promoting = new Pump({ clock, work: async () => await giveFreePlaces(ledger, rules), onError, restMs: PROMOTE_REST_MS })
   const notices = startNotices({ bus, ledger, clock, log, metrics })
   const unlisten = ledger.feed.listen(() => promoting.wake())

@@ -102,3 +102,10 @@ export async function lotsWithWaiting ({ kysely }: Database): Promise<Id[]> {
   const rows = await kysely.selectFrom('lots').select('id').where('waiting', '>', 0).where('is_open', '=', 1).execute()
   return rows.map(row => row.id)
 }
+
+/** Lots with more than `many` live reservations. */
+export async function lotsWithMany ({ kysely }: Database, many: number): Promise<Id[]> {
+  const rows = await kysely.selectFrom('reservations').select('lot').where('due_at_ms', 'is not', null)
+    .groupBy('lot').having(e => e.fn.countAll<number>(), '>', many).execute()
+  return rows.map(row => row.lot)
+}

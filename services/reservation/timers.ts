@@ -7,7 +7,7 @@ import { pruneHistory } from '../../storage/history.js'
 import type { Ledger } from '../../storage/ledger.js'
 import type { Rules } from './core.js'
 import { pruneSales } from './permits.js'
-import { lotsWithWaiting, pruneReservations } from './store.js'
+import { lotsWithMany, lotsWithWaiting, pruneReservations } from './store.js'
 import { promoteWaiting } from './waiting.js'
 
 const LOTS_AT_ONCE = 200
@@ -43,6 +43,20 @@ export async function giveFreePlaces (ledger: Ledger, rules: Rules): Promise<voi
     await ledger.transact('reservation', async tx => {
       await tx.load([lot])
       await promoteWaiting(tx, lot, rules)
+    })
+    await turn()
+  }
+}
+
+/** Live reservations from which on a lot's windows are read at the start, and not at the first question, which would wait for it. */
+const MANY = 5_000
+
+/** Reads the windows of the lots with the most reservations. */
+export async function readLargeLots (ledger: Ledger): Promise<void> {
+  for (const lot of await ledger.read(async database => await lotsWithMany(database, MANY))) {
+    await ledger.transact('reservation', async tx => {
+      await tx.load([lot])
+      await tx.loadWindows([lot])
     })
     await turn()
   }

@@ -1,8 +1,12 @@
 // A seeded simulation of reservations in windows of time: drivers, gates, operators, time that passes over the change of
-// clocks, repeats, bursts, restarts and crashes, against the plain model. After every step and burst each reservation and each lot must
+// clocks, repeats, bursts, failures, restarts and crashes, against the plain model. After every step and burst each reservation and each lot must
 // be as the model says, and no instant may have more windows than places. Run one seed again with PARKMQ_TEST_SEED=...
-import { cpSync } from 'node:fs'
+import { cpSync, existsSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { expect, test } from 'vitest'
+import type { Id } from '../../shared/lot.js'
+import { reservationOf } from '../../storage/records.js'
+import { selectByKeys } from '../../storage/rows.js'
 import { startTestApp, testFolder, type TestApp } from '../support/app.js'
 import { AskingClient, type Told } from '../support/asking.js'
 import { ManualClock } from '../support/clock.js'
@@ -11,6 +15,8 @@ import { WindowsModel, type ModelLot } from './windows-model.js'
 import { RandomRequests, type Asked } from './windows-requests.js'
 
 const STEPS = 160
+/** In memory where the system has such a folder: what a loss of power leaves is not the matter here, and ten times as much is tried. */
+const FOLDER = existsSync('/dev/shm') ? '/dev/shm' : tmpdir()
 const MINUTE = 60_000
 const TIMES = { holdMs: 5 * MINUTE, arrivalGraceMs: 2 * MINUTE, maxStayMs: 120 * MINUTE, noShowMs: 20 * MINUTE, earlyArrivalMs: 15 * MINUTE, bookAheadMs: 30 * 24 * 60 * MINUTE, waitMs: 90 * MINUTE }
 const LIMITS = { reservationsPerPlate: 4, waitingPerLot: 5 }
@@ -27,9 +33,9 @@ const SETTINGS = {
 /** Hours before the clocks of Berlin or New York change, and a time when nothing changes. */
 const BEGINS = ['2026-03-28T20:10Z', '2026-10-24T19:50Z', '2026-03-07T23:05Z', '2026-10-31T22:00Z', '2026-06-01T06:00Z'].map(Date.parse)
 
-const STEP = { request: 62, burst: 12, gate: 16, time: 14, repeat: 4, reused: 1, stop: 1, crash: 2 }
+const STEP = { request: 62, burst: 12, gate: 16, time: 14, repeat: 4, reused: 1, fault: 2, stop: 1, crash: 2 }
 
-test.each(seeds(14))('reservations in windows agree with the model, seed %i', { timeout: 120_000 }, async seed => {
+test.each(seeds(8))('reservations in windows agree with the model, seed %i', { timeout: 120_000 }, async seed => {
   const run = new Run(seed)
   await run.start()
   for (let n = 0; n < STEPS; n++) await run.step(n)
@@ -48,7 +54,7 @@ class Run {
   readonly #lowered = new Set<string>()
   /** The way of each request that put somebody on a waiting list, and what must be told there. */
   readonly #waits = new Map<string, string>()
-  #data = testFolder()
+  #data = testFolder(FOLDER)
   #running: { app: TestApp, client: AskingClient } | null = null
   #seq = 0
   #sent = 0
@@ -84,6 +90,7 @@ class Run {
         case 'time': await this.#time(n); break
         case 'repeat': await this.#repeat(n); break
         case 'reused': await this.#reuse(n); break
+        case 'fault': await this.#fault(n); break
         case 'stop': await this.#stop(n); break
         case 'crash': await this.#crash(n); break
         default: kind satisfies never
@@ -185,6 +192,25 @@ class Run {
     expect(told.error).toBe('request_id_reused')
   }
 
+  /** A transaction that has changed a reservation and its lot's windows, and then fails: nothing of it may be left anywhere. */
+  async #fault (n: number): Promise<void> {
+    const live = [...this.#model.reservations.values()].filter(r => r.status === 'booked' || r.status === 'held')
+    const { id, lot } = live.length > 0 ? this.#choices.pick(live) : { id: '', lot: 'A' }
+    const failed = this.#running?.app.app.ledger.transact('simulation', async tx => {
+      await tx.load([lot as Id])
+      await tx.loadWindows([lot as Id])
+      const [row] = await selectByKeys(tx.database, 'reservations', ['id'], [[id]])
+      if (row) {
+        const before = reservationOf(row)
+        tx.setReservation(before, { ...before, status: 'cancelled', toMs: before.fromMs, dueAtMs: null }, { who: 'simulation' })
+        await tx.flush()
+      }
+      throw new Error('broken on purpose')
+    })
+    await expect(failed).rejects.toThrow('broken on purpose')
+    this.#log.push(`${n} a transaction that changed ${id} failed`)
+  }
+
   async #stop (n: number): Promise<void> {
     await this.end()
     const ms = this.#choices.pick([0, 10_000, 25 * MINUTE])
@@ -205,7 +231,7 @@ class Run {
     for (const [i, { told }] of sent.entries()) void told.then(reply => { heard[i] = reply }, () => {})
     const turns = below(25)
     for (let i = 0; i < turns; i++) await new Promise(resolve => setImmediate(resolve))
-    const copy = testFolder()
+    const copy = testFolder(FOLDER)
     cpSync(this.#data, copy, { recursive: true })
     this.#client.drop()
     const before = [...heard]
@@ -237,9 +263,9 @@ class Run {
     const [listed, lots] = await Promise.all([this.#client.ask('list', { limit: 1_000 }), this.#client.ask('lots')])
     const reservations = listed.result.reservations as { reservation: string, lot: string, status: string, from: string, until: string }[]
     const expected = [...this.#model.reservations.values()].map(r => this.#model.shown(r)).sort((a, b) => String(a.reservation) < String(b.reservation) ? -1 : 1)
-    expect(reservations).toEqual(expected)
-    expect((lots.result.lots as Record<string, unknown>[]).map(({ lot, capacity, buffer, counted, held, waiting, free, open }) => ({ lot, capacity, buffer, counted, held, waiting, free, open })))
-      .toEqual([...this.#model.lots.values()].map(({ id, capacity, buffer, counted, open }) => ({ lot: id, capacity, buffer, counted, held: this.#model.held(id), waiting: this.#model.waiting(id), free: this.#model.free(id), open })))
+    same(reservations, expected)
+    same((lots.result.lots as Record<string, unknown>[]).map(({ lot, capacity, buffer, counted, held, waiting, free, open }) => ({ lot, capacity, buffer, counted, held, waiting, free, open })),
+      [...this.#model.lots.values()].map(({ id, capacity, buffer, counted, open }) => ({ lot: id, capacity, buffer, counted, held: this.#model.held(id), waiting: this.#model.waiting(id), free: this.#model.free(id), open })))
     for (const { id, capacity, buffer } of this.#model.lots.values()) {
       const most = mostAtOnce(reservations.filter(r => r.lot === id && ['booked', 'held', 'arriving', 'arrived', 'overstayed'].includes(r.status)), this.#clock.nowMs())
       if (most <= capacity - buffer) this.#lowered.delete(id)
@@ -259,6 +285,11 @@ class Run {
       await this.#client.later(correlation, ({ result }) => result.reservation === id && (typeof event === 'string' ? result.event === event : event.test(String(result.event))))
     }
   }
+}
+
+/** Equal: hundreds of reservations at every step are compared as text first, which is a hundred times as fast. */
+function same (said: unknown, expected: unknown): void {
+  if (JSON.stringify(said) !== JSON.stringify(expected)) expect(said).toEqual(expected)
 }
 
 /** The most windows that have one instant in common, from `now` on. */

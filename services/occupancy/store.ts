@@ -117,7 +117,10 @@ export function waitingFor (tx: LedgerTransaction, message: SensorMessage): Rese
   if (message.type !== 'delta' && message.type !== 'bare') return []
   const plate = message.type === 'delta' ? message.plate : null
   if (plate === null && (tx.lot(message.lot)?.arriving ?? 0) === 0) return []
-  return tx.reservationsOf(message.lot).filter(reservation => plate === null ? reservation.status === 'arriving' : reservation.plate === plate && LIVE_STATUSES.includes(reservation.status))
+  // The transaction met those first that time had made due: that must not put them before older ones.
+  return tx.reservationsOf(message.lot)
+    .filter(reservation => plate === null ? reservation.status === 'arriving' : reservation.plate === plate && LIVE_STATUSES.includes(reservation.status))
+    .sort((a, b) => a.madeAtMs - b.madeAtMs)
 }
 
 /** The bays of these lots. */

@@ -7,6 +7,7 @@ import { answered, refusedAnswer, type Answer } from './answers.js'
 import { msOfMinute, windowOfMinutes } from './calendar.js'
 import { change, choose, decided, extend, isOwn, refuse, reserve, step, wait, type Change, type Decision, type Wish } from './core.js'
 import { sha256, type Request } from './requests.js'
+import { newestOf } from './store.js'
 import { promoteWaiting } from './waiting.js'
 import { askerOf, causeOf, placeIn, unknownLot, type Work } from './work.js'
 
@@ -27,7 +28,7 @@ export async function joinWaiting (work: Work, request: Request, { lot, plate, f
 
 export async function changeReservation (work: Work, request: Request, body: RequestBody<'change'>): Promise<Answer> {
   const { tx, settings: { rules }, pending } = work
-  const chosen = chosenBy(work, request, body)
+  const chosen = await chosenBy(work, request, body)
   if (!chosen.ok) return refusedAnswer(chosen.refusal)
   const here = await turnOfWaiting(work, chosen.value.lot)
   if (!here.ok) return refusedAnswer(here.refusal)
@@ -44,7 +45,7 @@ export async function changeReservation (work: Work, request: Request, body: Req
 
 export async function extendReservation (work: Work, request: Request, body: RequestBody<'extend'>): Promise<Answer> {
   const { tx, settings: { rules } } = work
-  const chosen = chosenBy(work, request, body)
+  const chosen = await chosenBy(work, request, body)
   if (!chosen.ok) return refusedAnswer(chosen.refusal)
   const here = await turnOfWaiting(work, chosen.value.lot)
   if (!here.ok) return refusedAnswer(here.refusal)
@@ -57,25 +58,31 @@ export async function extendReservation (work: Work, request: Request, body: Req
 }
 
 /** `cancel`, `arrive` and `depart`. */
-export function stepReservation (work: Work, request: Request, body: Which, type: 'cancel' | 'arrive' | 'depart'): Answer {
+export async function stepReservation (work: Work, request: Request, body: Which, type: 'cancel' | 'arrive' | 'depart'): Promise<Answer> {
   const { tx } = work
-  const chosen = chosenBy(work, request, body)
+  const chosen = await chosenBy(work, request, body)
   if (!chosen.ok) return refusedAnswer(chosen.refusal)
-  const lot = tx.lot(chosen.value.lot)
+  await haveTurn(work, chosen.value.lot)
+  const before = nowOf(work, chosen.value)
+  const lot = tx.lot(before.lot)
   // A reservation of a removed lot has ended: a lot with live ones is not removed.
   const event: ReservationEvent = type === 'arrive' ? { type, counting: lot?.counting ?? 'sensors' } : { type }
-  const changed = step(lot, chosen.value, event, tx.nowMs, tx.times)
-  return changed.ok ? saved(work, request, chosen.value, changed.value) : refusedAnswer(changed.refusal)
+  const changed = step(lot, before, event, tx.nowMs, tx.times)
+  return changed.ok ? saved(work, request, before, changed.value) : refusedAnswer(changed.refusal)
 }
 
-/** The reservation that a body names and its asker may use. */
-export function chosenBy ({ tx }: Work, request: Request, body: Which): Decision<Reservation> {
+/** The reservation that a body names and its asker may use. By lot and plate that is a live one, as long as there is any. */
+export async function chosenBy ({ tx }: Work, request: Request, body: Which): Promise<Decision<Reservation>> {
   const asker = askerOf(request, body.secret)
   if ('reservation' in body) {
     const reservation = tx.reservation(body.reservation)
     return choose(reservation ? [reservation] : [], body.reservation, asker)
   }
-  const ofPlate = tx.reservationsOf(body.lot).filter(reservation => reservation.plate === body.plate)
+  const all = (): Reservation[] => tx.reservationsOf(body.lot).filter(reservation => reservation.plate === body.plate)
+  const live = all().filter(reservation => reservation.dueAtMs !== null)
+  // Looked for only now: the batch may have ended the last live one, or given it another plate.
+  if (live.length === 0) tx.know(await newestOf(tx.database, body.lot, body.plate))
+  const ofPlate = live.length > 0 ? live : all()
   // Whether the car of somebody else has a place is nobody's business: to another user there is none.
   const candidates = request.user === null || asker.actsForOthers ? ofPlate : ofPlate.filter(reservation => isOwn(reservation, asker))
   return choose(candidates, `of ${body.plate} in ${body.lot}`, asker)
@@ -106,7 +113,10 @@ async function turnOfWaiting (work: Work, id: Id): ReturnType<typeof placeIn> {
   return await placeIn(work, id)
 }
 
-/** Lets those who wait in a lot have what has become free. */
+/**
+ * Lets those who wait in a lot have what has become free. Before every change there: what a request finds then does not
+ * depend on whether it came in one batch with the one before it.
+ */
 export async function haveTurn ({ tx, settings: { rules }, settled }: Work, id: Id): Promise<void> {
   if (settled.has(id) || (tx.lot(id)?.waiting ?? 0) === 0) return
   await promoteWaiting(tx, id, rules)

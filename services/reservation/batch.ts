@@ -63,14 +63,15 @@ function repeat (request: Request, before: StoredReply): Answering {
   return { answer, text: JSON.stringify(answer), replayed: false }
 }
 
-/** Operators' acts that may make room in a lot. */
-const MAKES_ROOM: ReadonlySet<Method> = new Set<Method>(['lot.set', 'lot.open', 'recount'])
+/** Operators' acts that make room in a lot, or take it away. */
+const CHANGES_ROOM: ReadonlySet<Method> = new Set<Method>(['lot.set', 'lot.open', 'lot.close', 'recount'])
 
 async function carryOut (work: Work, request: Request): Promise<Answer> {
   const { call } = request
   const { tx, settings, settled, touched } = work
   const cause = causeOf(request)
-  if (MAKES_ROOM.has(call.method) && 'lot' in call.body && call.body.lot !== undefined) {
+  if (CHANGES_ROOM.has(call.method) && 'lot' in call.body && call.body.lot !== undefined) {
+    await haveTurn(work, call.body.lot)
     settled.delete(call.body.lot)
     touched.add(call.body.lot)
   }
@@ -82,9 +83,9 @@ async function carryOut (work: Work, request: Request): Promise<Answer> {
     case 'wait': return await joinWaiting(work, request, call.body)
     case 'change': return await changeReservation(work, request, call.body)
     case 'extend': return await extendReservation(work, request, call.body)
-    case 'cancel': case 'arrive': case 'depart': return stepReservation(work, request, call.body, call.method)
+    case 'cancel': case 'arrive': case 'depart': return await stepReservation(work, request, call.body, call.method)
     case 'get': {
-      const chosen = chosenBy(work, request, call.body)
+      const chosen = await chosenBy(work, request, call.body)
       return chosen.ok ? answered(shownReservation(chosen.value)) : refusedAnswer(chosen.refusal)
     }
     case 'list': return await listAnswer(tx, request, call.body)

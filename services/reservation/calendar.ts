@@ -17,12 +17,11 @@ export interface CalendarDay {
 
 /** The instant of a `Minute`, in milliseconds since 1970. `field` names it for the refusal. */
 export function msOfMinute (text: string, timeZone: string, field: string): Decision<number> {
-  if (/(?:Z|[+-]\d\d:\d\d)$/.test(text)) {
-    const ms = Date.parse(text)
-    return Number.isNaN(ms) ? refuse('bad_request', `${field}: there is no such time as ${text}`) : decided(ms)
-  }
+  const hasOffset = /(?:Z|[+-]\d\d:\d\d)$/.test(text)
   let wall: Temporal.PlainDateTime
   try {
+    // Date.parse takes February 30 for a day in March.
+    if (hasOffset) return decided(Temporal.Instant.from(text).epochMilliseconds)
     wall = Temporal.PlainDateTime.from(text, { overflow: 'reject' })
   } catch {
     return refuse('bad_request', `${field}: there is no such time as ${text}`)

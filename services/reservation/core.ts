@@ -38,7 +38,7 @@ export interface Rules {
   readonly times: ReservationTimes
   /** The length of a hold that names none. */
   readonly holdMs: number
-  /** The longest that a hold may last from its making. */
+  /** The longest that a hold may last from its begin: that of one that waited is when it had its place. */
   readonly longestHoldMs: number
   readonly bookAheadMs: number
   readonly waitMs: number
@@ -131,7 +131,7 @@ export function extend (here: Place, reservation: Reservation, until: Until, now
   if (kind === 'hold' && status !== 'held') return refuse('already_arrived', `the car of the reservation ${id} is in: a hold has no end then that could be later`)
   const toMs = 'untilMs' in until ? until.untilMs : reservation.originalToMs + until.byMs
   if (toMs <= reservation.toMs) return decided(reservation)
-  if (kind === 'hold' && toMs > reservation.madeAtMs + rules.longestHoldMs) return refuse('over_limit', `a hold lasts ${rules.longestHoldMs / 1_000} s at most; book a window for longer`)
+  if (kind === 'hold' && toMs > reservation.fromMs + rules.longestHoldMs) return refuse('over_limit', `a hold lasts ${rules.longestHoldMs / 1_000} s at most; book a window for longer`)
   const window = { fromMs: reservation.fromMs, toMs }
   const wrong = checkWindow(window, nowMs, rules, reservation.fromMs)
   if (wrong) return wrong
@@ -240,9 +240,12 @@ function placed (reservation: Reservation, nowMs: number, times: ReservationTime
   return reservation.fromMs <= nowMs ? begun(reservation, nowMs, times) : { ...reservation, status: 'booked', dueAtMs: reservation.fromMs }
 }
 
-/** When a booking whose window has begun is given up. */
-function noShowAtMs ({ fromMs, toMs, madeAtMs }: Reservation, { noShowMs }: ReservationTimes): number {
-  return Math.min(Math.max(fromMs, madeAtMs) + noShowMs, toMs)
+/**
+ * When a booking whose window has begun is given up, after a change of that: so long after its begin or its making, at its
+ * end, but never earlier than before. One that waited for its place while its window ran has its time from then on.
+ */
+function noShowAtMs ({ fromMs, toMs, madeAtMs, dueAtMs }: Reservation, { noShowMs }: ReservationTimes): number {
+  return Math.min(Math.max(dueAtMs ?? 0, Math.max(fromMs, madeAtMs) + noShowMs), toMs)
 }
 
 /** What a plate most likely means first. */

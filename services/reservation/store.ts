@@ -38,13 +38,7 @@ export async function loadFor (tx: LedgerTransaction, requests: readonly Request
   }
   const { database } = tx
   const live = await selectByKeys(database, 'reservations', ['lot', 'plate'], [...byPlate.values()], sql`t.due_at_ms is not null`)
-  const liveKeys = new Set(live.map(row => `${row.lot}/${row.plate}`))
-  const ended = [...byPlate].filter(([key]) => !liveKeys.has(key)).map(([, value]) => value)
-  const named = [
-    ...await selectByKeys(database, 'reservations', ['id'], [...byId].map(id => [id])),
-    ...live,
-    ...(await Promise.all(ended.map(async ([lot, plate]) => await newestOf(database, lot, plate)))).flat()
-  ].map(reservationOf)
+  const named = [...await selectByKeys(database, 'reservations', ['id'], [...byId].map(id => [id])), ...live].map(reservationOf)
   // The lots first: applying what is due changes reservations, and those read above must then not be the older ones.
   await tx.load([...lots, ...named.map(reservation => reservation.lot)])
   tx.know(named)
@@ -55,8 +49,9 @@ export async function loadFor (tx: LedgerTransaction, requests: readonly Request
 }
 
 /** The newest reservations of a plate, for telling how they ended: a plate may have thousands. */
-async function newestOf ({ kysely }: Database, lot: Id, plate: string) {
-  return await kysely.selectFrom('reservations').selectAll().where('lot', '=', lot).where('plate', '=', plate).orderBy('made_at_ms', 'desc').limit(20).execute()
+export async function newestOf ({ kysely }: Database, lot: Id, plate: string): Promise<Reservation[]> {
+  const rows = await kysely.selectFrom('reservations').selectAll().where('lot', '=', lot).where('plate', '=', plate).orderBy('made_at_ms', 'desc').limit(20).execute()
+  return rows.map(reservationOf)
 }
 
 /** At most `limit` lots by id after `after`. */

@@ -1,4 +1,4 @@
-// A plain model of one lot, written from docs/topics.md and docs/requests.md and not from the code: what it says and what
+// A plain model of one lot and its holds, written from docs/topics.md and docs/requests.md and not from the code: what it says and what
 // parkmq says must be the same after every step.
 export interface ModelReservation {
   status: 'held' | 'arriving' | 'arrived' | 'departed' | 'cancelled' | 'expired'
@@ -26,7 +26,6 @@ export class Model {
   }
 
   get held (): number { return this.#in('held', 'arriving').length }
-  get live (): number { return this.#in('held', 'arriving', 'arrived').length }
   get free (): number { return Math.max(0, this.capacity - Math.min(Math.max(this.counted, 0), this.capacity) - this.held) }
 
   /** What time does: each reservation that is due takes its next step, until none is. */
@@ -66,10 +65,10 @@ export class Model {
     this.counted = occupied
   }
 
-  /** Whether a hold is admitted now. */
+  /** Whether a hold is admitted now. The windows of all other holds have begun, and those whose car is in are over: whoever finds a free place has one. */
   reserve (now: number): boolean {
     this.tick(now)
-    return this.free >= 1 && this.live < this.capacity
+    return this.free >= 1
   }
 
   made (id: string, plate: string, now: number, holdMs = this.times.holdMs): void {

@@ -11,8 +11,8 @@ import { connectMqtt, endMqtt, type ConnectOptions } from '../../shared/mqtt-cli
 import { createRequester, type Requester } from '../../shared/requester.js'
 import type { Clock } from '../../shared/clock.js'
 
-export function testFolder (): string {
-  const path = mkdtempSync(join(tmpdir(), 'parkmq-test-'))
+export function testFolder (within = tmpdir()): string {
+  const path = mkdtempSync(join(within, 'parkmq-test-'))
   onTestFinished(() => rmSync(path, { recursive: true, force: true }))
   return path
 }

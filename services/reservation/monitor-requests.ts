@@ -2,10 +2,11 @@
 // decided becomes true in monitors.ts, after the commit; of a batch that fails nothing is left.
 import type { Refusal } from '../../shared/errors.js'
 import type { Config } from '../../shared/config.js'
-import { freePlaces, type Id, type Lot } from '../../shared/lot.js'
+import type { Id, Lot } from '../../shared/lot.js'
 import type { ReplyAddress } from '../../shared/request-envelope.js'
 import type { Availability, MonitorMessage, RequestBody } from '../../shared/schemas.js'
 import { answered, refusedAnswer, type Answer } from './answers.js'
+import { availabilityOf, shownLot } from './monitor-messages.js'
 import type { Request } from './requests.js'
 import { unknownLot } from './work.js'
 
@@ -76,7 +77,7 @@ export class MonitorDraft {
     const untilMs = nowMs + forSeconds * 1_000
     const told = availabilityOf(lot)
     this.acts.set(request, { type: 'start', requester, lot: id, address: request.address, gone: request.gone, untilMs, told, version: lot.version })
-    return answered({ monitor: 'started', until: new Date(untilMs).toISOString(), ...shown(lot) } satisfies MonitorMessage)
+    return answered({ monitor: 'started', until: new Date(untilMs).toISOString(), ...shownLot(lot) } satisfies MonitorMessage)
   }
 
   stop (request: Request, lot: Id): Answer {
@@ -112,14 +113,4 @@ export class MonitorDraft {
     this.#differences.set(requester, (this.#differences.get(requester) ?? 0) + by)
     this.#difference += by
   }
-}
-
-/** What a monitor is about. */
-export function availabilityOf (lot: Lot): Availability {
-  return { free: freePlaces(lot), capacity: lot.capacity, open: lot.open, quality: lot.quality }
-}
-
-/** A lot as a monitor tells it. */
-export function shown (lot: Lot) {
-  return { lot: lot.id, ...availabilityOf(lot), version: lot.version, at: new Date(lot.changedAtMs).toISOString() }
 }

@@ -3,19 +3,25 @@
 // told; no lot that is busy and no client that is slow makes anybody else wait.
 import type { Bus } from '../../shared/bus.js'
 import type { Clock, Timer } from '../../shared/clock.js'
-import type { Id, Lot } from '../../shared/lot.js'
+import type { Id } from '../../shared/lot.js'
 import { createLimitedWarn, type LimitedWarn, type Log } from '../../shared/log.js'
 import type { Metrics } from '../../shared/metrics.js'
 import { Pump } from '../../shared/pump.js'
 import { publishReply, type ReplyAddress } from '../../shared/request-envelope.js'
-import type { Availability, MonitorEnd, MonitorMessage } from '../../shared/schemas.js'
+import type { Availability, MonitorEnd } from '../../shared/schemas.js'
 import type { Ledger } from '../../storage/ledger.js'
-import { availabilityOf, shown, type MonitorAct, type MonitorStart, type OpenMonitors } from './monitor-requests.js'
+import { differs, isSameAddress, textOf, toldOf, type Told } from './monitor-messages.js'
+import type { MonitorAct, MonitorStart, OpenMonitors } from './monitor-requests.js'
 
-/** Least time between two looks at the changes of one lot, in milliseconds: a busy one has thousands in a second. */
+/** Least time between two rounds of telling changes, in milliseconds: a busy lot has thousands in a second. */
 const REST_MS = 100
+/** A round that took long, because there is much to tell, is followed by so many times as much rest, up to a limit in milliseconds. */
+const REST_FACTOR = 3
+const LONGEST_REST_MS = 1_000
 /** How long after an update that the broker did not take the next one is tried, in milliseconds. */
 const RETRY_MS = 1_000
+/** How long a stop waits for a broker that does not take the last messages, in milliseconds. */
+const STOP_WITHIN_MS = 2_000
 /** Lots that are read at once. */
 const LOTS_AT_ONCE = 500
 /** Monitors that are told before the event loop turns. */
@@ -56,13 +62,6 @@ interface Monitor {
   isOver: boolean
 }
 
-/** The JSON of what is told of a lot, made once for all who are told the same. */
-interface Told {
-  readonly now: Availability
-  readonly version: number
-  readonly text: () => string
-}
-
 export class Monitors implements OpenMonitors {
   readonly #parts: MonitorsParts
   readonly #warn: LimitedWarn
@@ -70,8 +69,8 @@ export class Monitors implements OpenMonitors {
   readonly #ofLot = new Map<Id, Set<Monitor>>()
   /** Lots that have changed. */
   readonly #changed = new Set<Id>()
-  /** Lots that were looked at just now: their next changes wait for the end of that. */
-  readonly #resting = new Map<Id, Timer>()
+  /** Until the next round of telling changes; null when one may begin. */
+  #rest: Timer | null = null
   /** Monitors that wait for no change: they have just begun, their time is over, or they are behind. */
   readonly #due = new Set<Monitor>()
   readonly #pump: Pump
@@ -87,14 +86,11 @@ export class Monitors implements OpenMonitors {
     this.#pump = new Pump({
       clock,
       work: async () => await this.#tellAll(),
-      onError: err => log.error({ err }, 'the lots that are monitored could not be read; trying again')
+      onError: err => this.#warn('ledger', { err }, 'the lots that are monitored could not be read; trying again')
     })
     this.#unlisten = ledger.feed.listen(lots => {
-      for (const lot of lots) {
-        if (!this.#ofLot.has(lot)) continue
-        this.#changed.add(lot)
-        if (!this.#resting.has(lot)) this.#pump.wake()
-      }
+      for (const lot of lots) if (this.#ofLot.has(lot)) this.#changed.add(lot)
+      this.#wake()
     })
   }
 
@@ -120,11 +116,13 @@ export class Monitors implements OpenMonitors {
     if (monitor) this.#end(monitor, 'unmonitored')
   }
 
-  /** Tells the last changes and the end to all. Resolves when the broker has it. */
+  /** Tells the last changes and the end to all. Resolves when the broker has it, at the latest after 2 s. */
   async stop (): Promise<void> {
     this.#isStopping = true
     this.#unlisten()
-    this.#wakeAll()
+    this.#rest?.cancel()
+    this.#rest = null
+    this.#wake()
     await this.#pump.stop()
     let done = 0
     for (const monitors of this.#ofLot.values()) {
@@ -133,7 +131,9 @@ export class Monitors implements OpenMonitors {
         if (++done % TOLD_AT_ONCE === 0) await turn()
       }
     }
-    await Promise.all(this.#onTheirWay)
+    let late: Timer | undefined
+    await Promise.race([Promise.all(this.#onTheirWay), new Promise<void>(resolve => { late = this.#parts.clock.after(STOP_WITHIN_MS, resolve) })])
+    late?.cancel()
   }
 
   #start ({ requester: key, lot, address, gone, untilMs, told, version }: MonitorStart): void {
@@ -166,7 +166,7 @@ export class Monitors implements OpenMonitors {
   #requesterOf (key: string, gone: AbortSignal | null): Requester {
     const known = this.#requesters.get(key)
     if (known?.gone === gone) return known
-    // Of an earlier connection of this client: it was told that that is gone, or will be.
+    // Of an earlier connection of this client.
     if (known) this.#forget(known)
     const requester: Requester = { key, gone, monitors: new Map(), onGone: () => this.#forget(requester) }
     this.#requesters.set(key, requester)
@@ -186,7 +186,9 @@ export class Monitors implements OpenMonitors {
   }
 
   async #tellAll (): Promise<void> {
-    const changed = [...this.#changed].filter(lot => !this.#resting.has(lot))
+    const { clock } = this.#parts
+    const startedAtMs = clock.nowMs()
+    const changed = this.#rest === null ? [...this.#changed] : []
     // Those of now: for whoever comes during a read, what is read may be older than the reply.
     const monitors = new Set([...this.#due, ...changed.flatMap(lot => [...this.#ofLot.get(lot) ?? []])])
     for (const lot of changed) this.#changed.delete(lot)
@@ -205,7 +207,7 @@ export class Monitors implements OpenMonitors {
       }
       throw error
     }
-    for (const lot of changed) this.#rest(lot)
+    if (changed.length > 0 && !this.#isStopping) this.#takeRest(clock.nowMs() - startedAtMs)
   }
 
   async #read (ids: ReadonlySet<Id>): Promise<Map<Id, Told>> {
@@ -217,18 +219,16 @@ export class Monitors implements OpenMonitors {
     return read
   }
 
-  #rest (lot: Id): void {
-    if (this.#isStopping || !this.#ofLot.has(lot)) return
-    this.#resting.set(lot, this.#parts.clock.after(REST_MS, () => {
-      this.#resting.delete(lot)
-      if (this.#changed.has(lot)) this.#pump.wake()
-    }))
+  #takeRest (tookMs: number): void {
+    this.#rest = this.#parts.clock.after(Math.min(Math.max(REST_MS, tookMs * REST_FACTOR), LONGEST_REST_MS), () => {
+      this.#rest = null
+      this.#wake()
+    })
   }
 
-  #wakeAll (): void {
-    for (const timer of this.#resting.values()) timer.cancel()
-    this.#resting.clear()
-    if (this.#changed.size > 0) this.#pump.wake()
+  /** Lots may have changed. */
+  #wake (): void {
+    if (this.#changed.size > 0 && this.#rest === null) this.#pump.wake()
   }
 
   /** Tells one monitor what is new. Returns whether anything was. */
@@ -307,24 +307,6 @@ export class Monitors implements OpenMonitors {
     }).finally(() => this.#onTheirWay.delete(onItsWay))
     this.#onTheirWay.add(onItsWay)
   }
-}
-
-function toldOf (lot: Lot): Told {
-  let text: string | undefined
-  return { now: availabilityOf(lot), version: lot.version, text: () => text ??= textOf({ monitor: 'update', ...shown(lot) }) }
-}
-
-function textOf (message: MonitorMessage): string {
-  return JSON.stringify({ ok: true, result: message })
-}
-
-function differs (a: Availability, b: Availability): boolean {
-  return a.free !== b.free || a.open !== b.open || a.quality !== b.quality || a.capacity !== b.capacity
-}
-
-/** Whether what goes there arrives as the same stream. */
-function isSameAddress (a: ReplyAddress, b: ReplyAddress): boolean {
-  return a.topic === b.topic && a.correlation === b.correlation && Buffer.from(a.correlationData ?? []).equals(b.correlationData ?? Buffer.alloc(0))
 }
 
 async function turn (): Promise<void> {

@@ -58,6 +58,9 @@ interface Taker {
 /** Longest time that acknowledgements are held back from a requester that lets replies pile up, in milliseconds. */
 const HOLD_ACKS_MS = 1_000
 
+/** Of a will. */
+const GONE_ALREADY = AbortSignal.abort('a will comes when its client is gone')
+
 /** What a service refuses because of who asks. */
 const ACCESS_REFUSALS: ReadonlySet<ErrorCode> = new Set(['not_allowed', 'forbidden_response_topic'])
 
@@ -166,7 +169,12 @@ export class EmbeddedBus implements Bus {
       receivedAtMs: this.#parts.clock.nowMs()
     }
     if (from !== null) delivery.clientId = from
-    if (connection !== null) delivery.address = connection.parts.address
+    if (connection !== null) {
+      delivery.address = connection.parts.address
+      delivery.gone = connection.gone
+    } else if (from !== null) {
+      delivery.gone = GONE_ALREADY
+    }
     if (rights !== null) {
       // What the broker vouches for. A client's own words about who it is are never believed.
       const { identity, replyBase } = rights

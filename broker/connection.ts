@@ -91,6 +91,7 @@ export class Connection implements AckLimits {
   #keepAlive: NodeJS.Timeout | null = null
   #unread: NodeJS.Timeout | null = null
   #ended = false
+  readonly #gone = new AbortController()
   problemInformation = true
   maxPacketBytes = ANY_PACKET_BYTES
 
@@ -124,6 +125,8 @@ export class Connection implements AckLimits {
   get version (): 3 | 4 | 5 | null { return this.#decoder.version }
   /** Whether nothing more will be written. */
   get ended (): boolean { return this.#ended || this.client.closed }
+  /** Aborted when it has ended, before another connection with the same client id is let in. */
+  get gone (): AbortSignal { return this.#gone.signal }
   /** The CONNECT packet of a connection that is not let in yet. */
   get connectPacket (): ConnectPacket | null { return this.#connect }
 
@@ -230,6 +233,13 @@ export class Connection implements AckLimits {
     this.#ended = true
     this.#stopTimers()
     endGracefully(this.#conn, null, detached => this.client.close(detached))
+  }
+
+  /** aedes has let go of the client, and the next one with its id is let in. */
+  detach (): void {
+    this.session = null
+    // With a reason of its own: the usual one costs a stack trace for each connection.
+    this.#gone.abort('the connection has ended')
   }
 
   #acknowledge (packet: PublishPacket, refused: RefusedPublish | null): void {

@@ -119,7 +119,7 @@ export class Entrance {
   leave (connection: Connection): void {
     const { sessions, wills } = this.#parts
     const { session, will } = connection
-    connection.session = null
+    connection.detach()
     if (session === null) return
     if (will === undefined) wills.drop(session.id)
     sessions.closed(session, connection.expirySeconds, will)

@@ -34,6 +34,11 @@ export interface Delivery {
   readonly role?: Role
   /** Replies may go only to topics that begin with this; absent where any will do that is nobody else's. */
   readonly replyBase?: string
+  /**
+   * Aborted as soon as the connection that it came on has ended, whatever becomes of the session; for a will it is aborted
+   * from the beginning. Absent where the broker does not tell: on an external one, and for what a service publishes.
+   */
+  readonly gone?: AbortSignal
   readonly receivedAtMs: number
 }
 

@@ -27,6 +27,7 @@ export function createMetrics () {
     poison: counter('messages_poison_total', 'Messages that failed every handling and were dropped', ['filter']),
     published: counter('published_total', 'Messages published by the services, by kind', ['kind']),
     publishFailures: counter('publish_failures_total', 'Publishes that the broker did not accept', ['kind']),
+    monitors: new Gauge({ name: 'parkmq_monitors', help: 'Monitors of lots that are open now', registers }),
     clients: new Gauge({ name: 'parkmq_broker_clients', help: 'Clients connected now', registers }),
     malformed: counter('broker_malformed_packets_total', 'Malformed or forbidden packets by MQTT 5 reason code', ['reason']),
     overLimit: counter('broker_over_limit_total', 'Times that a client met a limit, by limit', ['limit']),

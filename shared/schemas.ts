@@ -265,6 +265,26 @@ export const Reply = z.union([
 ])
 export type Reply = z.infer<typeof Reply>
 
+/** What changes of a lot for whoever looks for a place. */
+export const Availability = z.object({ free: z.int(), capacity: z.int(), open: z.boolean(), quality: Quality })
+export type Availability = z.infer<typeof Availability>
+
+const monitored = { lot: Id, ...Availability.shape, version: z.int(), at: Timestamp }
+/**
+ * Why a monitor ended: its time was over, `unmonitor`, the same requester monitors the lot with another Response Topic or
+ * Correlation Data, the lot is no more, or parkmq stops.
+ */
+export const MonitorEnd = z.enum(['expired', 'unmonitored', 'replaced', 'lot_removed', 'stopping'])
+export type MonitorEnd = z.infer<typeof MonitorEnd>
+
+/** The result in the reply to `monitor`, in each update that follows it, and in the last message. */
+export const MonitorMessage = z.discriminatedUnion('monitor', [
+  z.object({ monitor: z.literal('started'), ...monitored, until: Timestamp }),
+  z.object({ monitor: z.literal('update'), ...monitored }),
+  z.object({ monitor: z.literal('end'), lot: Id, why: MonitorEnd })
+])
+export type MonitorMessage = z.infer<typeof MonitorMessage>
+
 function isTimeZone (name: string): boolean {
   try {
     return new Intl.DateTimeFormat('en', { timeZone: name }).resolvedOptions().timeZone !== ''

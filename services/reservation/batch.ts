@@ -8,6 +8,7 @@ import { book, changeReservation, chosenBy, extendReservation, haveTurn, holdPla
 import { answered, availabilityAnswer, lotAnswer, refusedAnswer, type Answer } from './answers.js'
 import type { Decision } from './core.js'
 import { addLot, openLot, removeLot, setLot } from './lots.js'
+import { MonitorDraft, type MonitorAct } from './monitor-requests.js'
 import { buyPermit, permitAnswer, PermitSales, permitsAnswer } from './permits.js'
 import { quoteAnswer } from './quote.js'
 import { auditAnswer, availabilityIn, listAnswer, lotsAnswer } from './reads.js'
@@ -23,6 +24,8 @@ export interface Answering {
   readonly text: string
   /** Whether it was given before and the request had no effect now. */
   readonly replayed: boolean
+  /** What is to be done when it is committed and its reply is sent. */
+  readonly act?: MonitorAct
 }
 
 /** Answers `requests` in their order. Nothing is committed yet. */
@@ -30,7 +33,10 @@ export async function answerBatch (tx: LedgerTransaction, requests: readonly Req
   const keys = requests.flatMap(request => request.requestId === null ? [] : [{ caller: request.user ?? '', requestId: request.requestId }])
   const history = await storedReplies(tx.database, keys)
   const news: StoredReply[] = []
-  const work: Work = { tx, settings, pending: await loadFor(tx, requests, settings.limits), settled: new Set(), touched: new Set(), permits: new PermitSales(tx, settings.prices.permits) }
+  const work: Work = {
+    tx, settings, pending: await loadFor(tx, requests, settings.limits), settled: new Set(), touched: new Set(),
+    permits: new PermitSales(tx, settings.prices.permits), monitors: new MonitorDraft(settings.monitors)
+  }
   const answers: Answering[] = []
   for (const request of requests) {
     const remembered = request.requestId !== null && !READ_ONLY.has(request.call.method)
@@ -42,7 +48,8 @@ export async function answerBatch (tx: LedgerTransaction, requests: readonly Req
     }
     const answer = await carryOut(work, request)
     const text = JSON.stringify(answer)
-    answers.push({ answer, text, replayed: false })
+    const act = work.monitors.acts.get(request)
+    answers.push({ answer, text, replayed: false, ...(act && { act }) })
     // What was wrong with the request may be right when it comes again.
     const passing = !answer.ok && answer.error.code === 'bad_request'
     if (remembered && !passing && request.requestId !== null) {
@@ -89,11 +96,12 @@ async function carryOut (work: Work, request: Request): Promise<Answer> {
       return chosen.ok ? answered(shownReservation(chosen.value)) : refusedAnswer(chosen.refusal)
     }
     case 'list': return await listAnswer(tx, request, call.body)
+    case 'monitor': return work.monitors.start(request, call.body, tx.lot(call.body.lot), tx.nowMs)
+    case 'unmonitor': return work.monitors.stop(request, call.body.lot)
     case 'quote': return quoteAnswer(work, call.body)
     case 'permits': return await permitsAnswer(work)
     case 'permit': return await permitAnswer(work, call.body)
     case 'buyPermit': return await buyPermit(work, request, call.body)
-    case 'monitor': case 'unmonitor': throw new Error('not yet')
     case 'lot.add': return lotAnswered(tx, await addLot(tx, call.body, settings.lots, cause))
     case 'lot.set': return lotAnswered(tx, await setLot(tx, call.body, settings.lots, cause))
     case 'lot.open': return lotAnswered(tx, openLot(tx, call.body.lot, true, cause))

@@ -15,6 +15,7 @@ import { refusedAnswer } from './answers.js'
 import { answerBatch, type Answering } from './batch.js'
 import type { Rules } from './core.js'
 import type { LotDefaults } from './lots.js'
+import type { Monitors } from './monitors.js'
 import { parseRequest, type Request } from './requests.js'
 import type { BatchSettings } from './work.js'
 
@@ -44,17 +45,19 @@ export function lotDefaultsOf (config: Pick<Config, 'timeZone' | 'tariffs'>): Lo
 
 export class RequestIntake {
   readonly #parts: IntakeParts
+  readonly #monitors: Monitors
   readonly #warn: LimitedWarn
   readonly #about: About
   readonly #settings: BatchSettings
 
-  constructor (parts: IntakeParts) {
+  constructor (parts: IntakeParts, monitors: Monitors) {
     this.#parts = parts
+    this.#monitors = monitors
     this.#warn = createLimitedWarn(parts.log, parts.clock)
     this.#about = createAbout(parts)
     const { config } = parts
     this.#settings = {
-      rules: rulesOf(config), limits: config.limits, lots: lotDefaultsOf(config), prices: config,
+      rules: rulesOf(config), limits: config.limits, lots: lotDefaultsOf(config), prices: config, monitors,
       about: async method => await this.#about.answer(method)
     }
   }
@@ -70,6 +73,8 @@ export class RequestIntake {
           const answering = answers[next++]
           if (!answering) throw new Error('a request has no answer')
           this.#reply(item.request, answering)
+          // Behind the reply, with which the stream of a monitor begins.
+          if (answering.act) this.#monitors.carryOut(answering.act)
           return ACCEPTED
         }
         case 'refused':

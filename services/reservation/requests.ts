@@ -20,6 +20,8 @@ export interface Request {
   readonly clientId: string | null
   /** Where it was sent from; null where that is not known. */
   readonly from: string | null
+  /** Aborted when the connection that it came on has ended; null where that is not known. */
+  readonly gone: AbortSignal | null
   readonly user: string | null
   /** Null where the broker knows no roles. */
   readonly role: Role | null
@@ -55,6 +57,7 @@ export function parseRequest (delivery: Delivery): ParsedRequest {
       bodyHash: sha256(`${method} ${canonical(parsed.data)}`),
       clientId: delivery.clientId ?? null,
       from: delivery.address ?? null,
+      gone: delivery.gone ?? null,
       user: delivery.user ?? null,
       role,
       receivedAtMs: delivery.receivedAtMs

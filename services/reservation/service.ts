@@ -1,10 +1,11 @@
 // The reservation service: answers the requests on `requests/{method}`, and by itself lets due reservations go on, gives
-// places to those who wait, and tells them. It never publishes a lot's count: that is occupancy's, driven by the change
+// places to those who wait, and tells them and those who monitor a lot. It never publishes a lot's count: that is occupancy's, driven by the change
 // feed.
 import { every } from '../../shared/every.js'
 import { Pump } from '../../shared/pump.js'
 import { REQUEST_FILTER, topics } from '../../shared/topics.js'
 import { RequestIntake, rulesOf, type IntakeParts } from './intake.js'
+import { Monitors } from './monitors.js'
 import { startNotices } from './notices.js'
 import { applyDue, giveFreePlaces, prune, readLargeLots } from './timers.js'
 
@@ -23,7 +24,8 @@ export interface RunningService { stop (): Promise<void> }
 export async function startReservation (parts: ReservationParts): Promise<RunningService> {
   const { bus, ledger, clock, metrics, config } = parts
   const log = parts.log.child({ service: 'reservation' })
-  const answering = new RequestIntake({ ...parts, log })
+  const monitors = new Monitors({ bus, ledger, clock, log, metrics, limits: config.limits })
+  const answering = new RequestIntake({ ...parts, log }, monitors)
   const rules = rulesOf(config)
   const onError = (err: unknown): void => log.error({ err }, 'places could not be given to those who wait; trying again')
   // What came due while nobody ran is applied before the first request.
@@ -52,6 +54,7 @@ export async function startReservation (parts: ReservationParts): Promise<Runnin
       await Promise.all(tasks.map(task => task.stop()))
       await promoting.stop()
       await notices.stop()
+      await monitors.stop()
       await bus.publish(status, 'offline', { retain: true })
     }
   }

@@ -6,6 +6,7 @@ import { whoIs } from '../../storage/audit.js'
 import type { Cause, LedgerTransaction } from '../../storage/transaction.js'
 import { refuse, type Asker, type Place, type Refused, type Rules } from './core.js'
 import type { LotDefaults } from './lots.js'
+import type { MonitorDraft, OpenMonitors } from './monitor-requests.js'
 import type { Pending } from './pending.js'
 import type { PermitSales } from './permits.js'
 import { sha256, type Request } from './requests.js'
@@ -15,6 +16,7 @@ export interface BatchSettings {
   readonly limits: Pick<Config['limits'], 'reservationsPerPlate' | 'reservationsPerUser' | 'waitingPerLot'>
   readonly lots: LotDefaults
   readonly prices: Pick<Config, 'tariffs' | 'currency' | 'permits'>
+  readonly monitors: OpenMonitors
   /** `ping`, `info` and `stats`: what the process says of itself. */
   readonly about: (method: 'ping' | 'info' | 'stats') => Promise<unknown>
 }
@@ -23,6 +25,7 @@ export interface Work {
   readonly tx: LedgerTransaction
   readonly settings: BatchSettings
   readonly pending: Pending
+  readonly monitors: MonitorDraft
   /** Lots in which nobody on the waiting list can be given a place, unless something changes there. */
   readonly settled: Set<Id>
   /** Lots that were asked about or changed: those who wait there have their turn at the end. */

@@ -33,6 +33,8 @@ export interface BusKind {
    * the Bus has the message; then it is the Bus's PUBACK to that broker that follows the outcome.
    */
   readonly acknowledgesTo: 'sender' | 'broker'
+  /** Whether it knows its clients, and tells when the connection of one has ended. */
+  readonly knowsClients: boolean
   /** A Bus of its own for one test; the test closes it. */
   open (): Promise<BusUnderTest>
 }
@@ -273,6 +275,21 @@ export function busContract (name: string, kind: BusKind): void {
         responseTopic: 'replies/me', correlationData, contentType: 'application/json', payloadFormatIndicator: 1, userProperties: { a: '1', b: ['2', '3'] }
       })
       expect({ qos, dup, receivedAtMs }).toEqual({ qos: 1, dup: false, receivedAtMs: at.clock.nowMs() })
+    })
+
+    test(kind.knowsClients ? 'tells when the connection of a message has ended' : 'claims nothing of connections that it does not know', async () => {
+      const at = await open()
+      const consumer = new AcceptingConsumer()
+      await at.bus.consume(`${at.root}/in`, consumer)
+      const client = await connect(at, { clientId: 'one', clean: false, sessionExpirySeconds: 60 })
+      await client.publishAsync(`${at.root}/in`, '1', { qos: 1 })
+      const { gone, clientId } = await consumer.delivery(0)
+      expect([clientId, gone?.aborted]).toEqual(kind.knowsClients ? ['one', false] : [undefined, undefined])
+      const told = gone && new Promise(resolve => gone.addEventListener('abort', resolve))
+      await endMqtt(client)
+      await told
+      await connect(at, { clientId: 'one', clean: false, sessionExpirySeconds: 60 })
+      expect(gone?.aborted).toBe(kind.knowsClients || undefined)
     })
 
     test('publishes with properties, byte for byte, and retains', async () => {

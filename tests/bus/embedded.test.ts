@@ -6,6 +6,7 @@ import { busContract } from './contract.js'
 
 busContract('the embedded broker', {
   acknowledgesTo: 'sender',
+  knowsClients: true,
   async open () {
     const clock = new ManualClock()
     const broker = await startBroker({ clock })

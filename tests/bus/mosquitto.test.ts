@@ -17,6 +17,7 @@ describe.skipIf(whyNoMosquitto() !== null)('with mosquitto', () => {
 
   busContract('mosquitto', {
     acknowledgesTo: 'broker',
+    knowsClients: false,
     async open () {
       const root = `test-${++tests}`
       const clock = new ManualClock()

@@ -131,6 +131,14 @@ describe('a request', () => {
     expect(await requester.request('ping')).toEqual(OK)
   })
 
+  test.each([[{}, 1], [{ qos: 0 }, 0], [{ qos: 1 }, 1]] as const)('with the options %j travels with its reply at QoS %i', async (options, qos) => {
+    const { requester, asked, proxy } = await start(answer, options)
+    await requester.request('ping')
+    expect(asked.map(({ delivery }) => delivery.qos)).toEqual([qos])
+    const publishes = [...proxy.passed('broker', 'publish'), ...proxy.passed('client', 'publish')]
+    expect(publishes.map(({ packet }) => packet.cmd === 'publish' && packet.qos)).toEqual([qos, qos])
+  })
+
   test.each([
     ['{"ok":tru', /not JSON/],
     ['{"ok":true,"result":1}x', /not JSON/],

@@ -31,7 +31,7 @@ export async function answerBatch (tx: LedgerTransaction, requests: readonly Req
   const work: Work = { tx, settings, pending: await loadFor(tx, requests, settings.limits), settled: new Set(), touched: new Set() }
   const answers: Answering[] = []
   for (const request of requests) {
-    const remembered = request.requestId !== null && !READ_ONLY.has(request.call.method)
+    const remembered = settings.remembers && request.requestId !== null && !READ_ONLY.has(request.call.method)
     const key = historyKey(request.user ?? '', request.requestId ?? '')
     const before = remembered ? history.get(key) : undefined
     if (before) {

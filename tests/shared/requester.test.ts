@@ -176,6 +176,20 @@ describe('no reply', () => {
     expect(await reply).toEqual(OK)
   })
 
+  test('in the time of a try brings the next, and the last waits for as long as there is', async () => {
+    const { requester, asked, clock, requests } = await start(() => {}, { timeoutMs: 10_000, retries: 2, tryMs: 100 })
+    const failed = requester.request('ping').catch((error: unknown) => error)
+    for (const [tries, ms] of [[1, 100], [2, 100], [3, 9_799]] as const) {
+      await requests(tries)
+      clock.advance(ms)
+    }
+    // The last try is still open.
+    expect(await Promise.race([failed, new Promise(resolve => setImmediate(resolve, 'open'))])).toBe('open')
+    expect(asked.length).toBe(3)
+    clock.advance(1)
+    expect(await failed).toMatchObject({ code: 'timeout', message: expect.stringContaining('10000 ms (sent 3 times)') as string })
+  })
+
   test('is told once with no retries', async () => {
     const { requester, clock, requests, asked } = await start(() => {}, { timeoutMs: 500, retries: 0 })
     const failed = expect(requester.request('ping')).rejects.toThrow('no reply to ping within 500 ms (sent 1 time)')

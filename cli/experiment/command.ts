@@ -7,7 +7,7 @@ import { EXIT } from '../exit.js'
 import { duration, share, whole } from '../simulate-options.js'
 import { showLine } from '../simulate-output.js'
 import { isExactlyOnce, progressLine, reportJson, reportText } from './report.js'
-import { runSemantics, type Progress, type SemanticsSettings } from './semantics.js'
+import { AT_ONCE, runSemantics, type Progress, type SemanticsSettings } from './semantics.js'
 
 export interface SemanticsOptions {
   loss: string
@@ -53,7 +53,7 @@ export function experimentCommand (): Command {
       .option('--duplicate <share>', 'share of the others that come twice', '0.2')
       .option('--delay <ms>', 'each copy comes up to so many milliseconds late', '50')
       .option('--requests <n>', 'logical requests of each method', '2000')
-      .option('--clients <n>', 'clients at once; each has one request of each method under way', '8')
+      .option('--clients <n>', `clients at once; each has ${AT_ONCE} requests of each method under way`, '8')
       .option('--seed <n>', 'the same seed loses the same packets', '1')
       .option('--give-up <time>', 'stop when it takes longer: 30s, 10m', '10m')
       .option('--json', 'print the result as JSON, for programs')

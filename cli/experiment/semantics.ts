@@ -66,18 +66,23 @@ export interface SemanticsParts {
   readonly onProgress?: (progress: Progress) => void
 }
 
+/** Requests of each method that one client has under way at once. */
+export const AT_ONCE = 2
 /** What a try may take besides the delays of the network. */
 const SERVICE_MS = 100
 /** The share of requests that may stay unanswered by bad luck: less than one in a million runs of a thousand. */
 const UNLUCKY = 1e-9
 const MAX_TRIES = 200
+/** How long the last try waits besides: a busy machine stands still for seconds, and a reply is late then and not lost. */
+const STALL_MS = 15_000
 const PREPARE_TIMEOUT_MS = 30_000
 
 /** Each try has the time of the longest way there and back; at most 200 tries, less where luck cannot be that bad. */
-export function triesOf ({ loss, delayMs }: PacketFaults): { tries: number, timeoutMs: number } {
+export function triesOf ({ loss, delayMs }: PacketFaults): { retries: number, tryMs: number, timeoutMs: number } {
   const answered = (1 - loss) ** 2
   const tries = answered === 1 ? 3 : Math.min(MAX_TRIES, Math.max(3, Math.ceil(Math.log(UNLUCKY) / Math.log(1 - answered))))
-  return { tries, timeoutMs: tries * (2 * delayMs + SERVICE_MS) }
+  const tryMs = 2 * delayMs + SERVICE_MS
+  return { retries: tries - 1, tryMs, timeoutMs: tries * tryMs + STALL_MS }
 }
 
 /** Runs both modes. Nothing is left of them when it resolves or throws. */
@@ -105,8 +110,9 @@ async function runMode (history: 'off' | 'on', { settings, signal, onProgress }:
     stops.push(async () => signal.removeEventListener('abort', onAbort))
     const asked = new Asked(history, settings.requests, onProgress)
     const startedMs = performance.now()
-    await Promise.all(requesters.flatMap((requester, first) => trials.map(async ({ method, bodies }) => {
-      for (let n = first; n < bodies.length; n += requesters.length) await asked.ask(requester, method, n, bodies[n] ?? {}, signal)
+    const lines = Array.from({ length: AT_ONCE }, () => requesters).flat()
+    await Promise.all(lines.flatMap((requester, first) => trials.map(async ({ method, bodies }) => {
+      for (let n = first; n < bodies.length; n += lines.length) await asked.ask(requester, method, n, bodies[n] ?? {}, signal)
     })))
     const seconds = (performance.now() - startedMs) / 1_000
     // Late requests may still be carried out. A reply to each client tells that all it has sent before was.
@@ -184,13 +190,13 @@ async function withCall<T> (app: App, signal: AbortSignal, work: (call: Call) =>
 }
 
 async function connectAll (url: string, { clients, faults }: SemanticsSettings, stops: Stop[]): Promise<Requester[]> {
-  const { tries, timeoutMs } = triesOf(faults)
+  const patience = triesOf(faults)
   const requesters: Requester[] = []
   // One after the other: the number of a connection decides about the fate of its packets.
   for (let n = 0; n < clients; n++) {
     const client: MqttClient = await connectMqtt(url, { reconnect: true })
     stops.push(() => endMqtt(client))
-    const requester = await createRequester(client, { qos: 0, timeoutMs, retries: tries - 1 })
+    const requester = await createRequester(client, { qos: 0, ...patience })
     stops.push(() => requester.close())
     requesters.push(requester)
   }

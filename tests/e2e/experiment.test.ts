@@ -1,7 +1,6 @@
 // `parkmq experiment semantics`: without the request history retries do visible damage, with it none; and nothing but the
 // experiment can be without it.
 import { readdirSync, readFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { spawn } from 'node:child_process'
@@ -25,7 +24,12 @@ afterEach(() => {
   process.exitCode = undefined
 })
 
-const foldersLeft = (): string[] => readdirSync(tmpdir()).filter(name => name.startsWith('parkmq-experiment-'))
+/** Where temporary folders are made in this test, to see which are left. */
+function temporary (): string {
+  const folder = testFolder()
+  vi.stubEnv('TMPDIR', folder)
+  return folder
+}
 
 describe('retries over a network that loses 30 % and doubles 20 %', () => {
   let modes: ModeReport[] = []
@@ -78,14 +82,14 @@ describe('retries over a network that loses 30 % and doubles 20 %', () => {
 
 describe('the command', () => {
   test('prints one JSON object and leaves no folder behind', { timeout: 60_000 }, async () => {
-    const before = foldersLeft()
+    const folder = temporary()
     const { out, exitCode } = await semantics('--requests', '8', '--delay', '2', '--json', '--quiet')
     const { modes, ...settings } = JSON.parse(out) as { modes: (ModeReport & { exactlyOnce: boolean })[] }
     expect(settings).toEqual({ experiment: 'semantics', seed: 1, loss: 0.2, duplicate: 0.2, delayMs: 2, requests: 8, clients: 8 })
     expect(modes.map(({ history, methods }) => [history, methods.map(({ method }) => method)])).toEqual(['off', 'on'].map(history => [history, ['extend', 'cancel', 'reserve', 'buyPermit']]))
     expect(modes[1]?.exactlyOnce).toBe(true)
     expect(exitCode).toBe(0)
-    expect(foldersLeft()).toEqual(before)
+    expect(readdirSync(folder)).toEqual([])
   })
 
   test('prints a table for people', { timeout: 60_000 }, async () => {
@@ -95,9 +99,9 @@ describe('the command', () => {
   })
 
   test('stops when it takes too long, and says what to do', async () => {
-    const before = foldersLeft()
+    const folder = temporary()
     await expect(semantics('--give-up', '1s', '--quiet')).rejects.toMatchObject({ code: 'gave_up', message: expect.stringContaining('--give-up') as string })
-    expect(foldersLeft()).toEqual(before)
+    expect(readdirSync(folder)).toEqual([])
   })
 
   test.each([

@@ -57,8 +57,9 @@ export class RequestIntake {
     this.#about = createAbout(parts)
     const { config } = parts
     this.#settings = {
-      rules: rulesOf(config), limits: config.limits, lots: lotDefaultsOf(config), remembers: parts.experiment?.history !== 'off', prices: config,
-      about: async method => await this.#about.answer(method)
+      rules: rulesOf(config), limits: config.limits, lots: lotDefaultsOf(config), prices: config,
+      about: async method => await this.#about.answer(method),
+      remembers: parts.experiment?.history !== 'off'
     }
   }
 

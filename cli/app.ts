@@ -6,6 +6,7 @@ import { openUsers, type Users } from '../broker/users.js'
 import { startOccupancy } from '../services/occupancy/service.js'
 import { lotDefaultsOf } from '../services/reservation/intake.js'
 import { seedLots } from '../services/reservation/lots.js'
+import type { Experiment } from '../services/reservation/experiment.js'
 import { startReservation } from '../services/reservation/service.js'
 import type { OnAccess } from '../shared/access-event.js'
 import type { Bus } from '../shared/bus.js'
@@ -28,6 +29,8 @@ export interface AppParts {
   readonly log: Log
   readonly clock?: Clock
   readonly metrics?: Metrics
+  /** Of `parkmq experiment` alone. */
+  readonly experiment?: Experiment
 }
 
 export interface App {
@@ -45,7 +48,7 @@ export interface App {
 type Stop = () => Promise<void>
 
 /** Starts everything. When it resolves, clients are let in. On an error, what was started is stopped again. */
-export async function startApp ({ config, log, clock = systemClock, metrics = createMetrics() }: AppParts): Promise<App> {
+export async function startApp ({ config, log, clock = systemClock, metrics = createMetrics(), experiment }: AppParts): Promise<App> {
   const stops: Stop[] = []
   let stopping: Promise<void> | null = null
   const stop = async (): Promise<void> => await (stopping ??= stopAll(stops, log))
@@ -61,7 +64,7 @@ export async function startApp ({ config, log, clock = systemClock, metrics = cr
     const shared = { ledger, clock, log, metrics, config }
     const occupancy = await startOccupancy({ ...shared, bus: await broker.busOf('occupancy') })
     stops.push(() => occupancy.stop())
-    const reservation = await startReservation({ ...shared, version, bus: await broker.busOf('reservation'), onAccess, otherMethods: broker.methods })
+    const reservation = await startReservation({ ...shared, version, bus: await broker.busOf('reservation'), onAccess, otherMethods: broker.methods, experiment })
     stops.push(() => reservation.stop())
     const http = config.httpPort === undefined ? null : await startHttp({ port: config.httpPort, host: config.host, ledger, metrics, log })
     if (http) stops.push(http.stop)

@@ -5,6 +5,7 @@ import { auditCommand } from './audit.js'
 import { clientsCommand } from './clients.js'
 import { doctorCommand } from './doctor.js'
 import { EXIT } from './exit.js'
+import { experimentCommand } from './experiment/command.js'
 import { lotCommands } from './lots.js'
 import { priceCommands } from './prices.js'
 import { reservationCommands } from './reservations.js'
@@ -20,7 +21,10 @@ const program = new Command('parkmq')
   .showHelpAfterError('(--help shows how)')
   .exitOverride()
 
-const commands = [startCommand(), ...lotCommands(), ...reservationCommands(), ...priceCommands(), watchCommand(), clientsCommand(), auditCommand(), userCommand(), simulateCommand(), doctorCommand()]
+const commands = [
+  startCommand(), ...lotCommands(), ...reservationCommands(), ...priceCommands(), watchCommand(), clientsCommand(), auditCommand(), userCommand(),
+  simulateCommand(), experimentCommand(), doctorCommand()
+]
 for (const command of commands) program.addCommand(inherit(command))
 
 /** A parse error of any command becomes an exception, so that it has our exit code. */

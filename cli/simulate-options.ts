@@ -156,7 +156,7 @@ export function duration (text: string, option: string): number {
   return ms
 }
 
-function whole (text: string, option: string, least: number, most: number): number {
+export function whole (text: string, option: string, least: number, most: number): number {
   const value = wholeNumber(text, option)
   if (value < least || value > most) throw new UsageError(`${option} ${text} is out of range; write a whole number from ${least} to ${most}`)
   return value
@@ -168,7 +168,7 @@ function number (text: string, option: string, least: number, most: number, what
   return value
 }
 
-function share (text: string | undefined, option: string): number {
+export function share (text: string | undefined, option: string): number {
   const value = text === undefined ? 0 : /^(\d+(\.\d*)?|\.\d+)$/.test(text) ? Number(text) : NaN
   if (!(value <= 1)) throw new UsageError(`${option} ${text} is not a share of the messages; write a number from 0 to 1, such as 0.05 for 5 %`)
   return value

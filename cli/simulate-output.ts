@@ -13,13 +13,18 @@ const LINE_EVERY_MS = 5_000
 
 /** Shows where the run is, until the returned function is called. */
 export function showProgress (snapshot: () => Snapshot): () => void {
+  return showLine(() => progressLine(snapshot()))
+}
+
+/** Shows a line on stderr again and again: in place on a terminal, else one after the other. Returns what ends it. */
+export function showLine (line: () => string): () => void {
   const stderr = process.stderr
   if (!stderr.isTTY) {
-    const timer = setInterval(() => stderr.write(`${progressLine(snapshot())}\n`), LINE_EVERY_MS)
+    const timer = setInterval(() => stderr.write(`${line()}\n`), LINE_EVERY_MS)
     return () => clearInterval(timer)
   }
   const update = createLogUpdate(stderr)
-  const timer = setInterval(() => update(progressLine(snapshot())), TERMINAL_EVERY_MS)
+  const timer = setInterval(() => update(line()), TERMINAL_EVERY_MS)
   return () => {
     clearInterval(timer)
     update.clear()

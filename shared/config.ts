@@ -107,7 +107,7 @@ export const Config = z.strictObject({
     bookAheadMs: count(60_000).default(366 * 24 * 3_600_000).describe('how far ahead bookings may end'),
     waitMs: count(1_000).default(2 * 3_600_000).describe('how long somebody stays on a waiting list for a hold; for a booking it is until its begin'),
     conflictNoticeMs: count(0).default(30 * 60_000).describe('when a booking overstays, how far ahead the next one is told that its place may be missing'),
-    historyMs: count(1_000).default(24 * 3_600_000).describe('how long replies are kept for repeats'),
+    historyMs: count(60_000).default(24 * 3_600_000).describe('how long replies are kept for repeats, at least a minute'),
     auditMs: count(1_000).default(90 * 24 * 3_600_000).describe('how long the audit, ended reservations and the plates of permits that were sold are kept'),
     sensorMs: count(1_000).default(90 * 24 * 3_600_000).describe('how long the identity of a silent sensor is kept'),
     loginDelayMs: count(0).default(5_000).describe('longest wait that failed log-ins bring upon the next one of the same address or user name'),

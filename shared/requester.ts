@@ -20,6 +20,16 @@ export interface RequesterOptions {
   readonly timeoutMs?: number
   /** Tries after the first, spread over `timeoutMs`; default 2. A try that a lost connection cut short does not count. */
   readonly retries?: number
+  /**
+   * The longest that a try waits for its reply before the next, in milliseconds; the last waits as long as `timeoutMs`
+   * lets it. Default: every try has the same share of what is left.
+   */
+  readonly tryMs?: number
+  /**
+   * How requests and their replies travel; default 1. With 0 each may get lost and only a retry brings it; and a refusal
+   * by the broker cannot be told, so that it is a `TimeoutError`.
+   */
+  readonly qos?: 0 | 1
   readonly clock?: Clock
 }
 
@@ -79,7 +89,7 @@ interface Pending {
  * MQTT 3.1.1 client, `replyTo` and `correlation` go in the body, and the reply carries `correlation` at its top level.
  * Throws `RequestRefusedError` when the broker does not allow the subscription.
  */
-export async function createRequester (client: MqttClient, { timeoutMs = DEFAULT_TIMEOUT_MS, retries = DEFAULT_RETRIES, clock = systemClock }: RequesterOptions = {}): Promise<Requester> {
+export async function createRequester (client: MqttClient, { timeoutMs = DEFAULT_TIMEOUT_MS, retries = DEFAULT_RETRIES, tryMs, qos = 1, clock = systemClock }: RequesterOptions = {}): Promise<Requester> {
   const responseTopic = `${responseBaseOf(client)}/${token(9)}`
   const v5 = client.options.protocolVersion === 5
   const underWay = new Set<Pending>()
@@ -96,7 +106,7 @@ export async function createRequester (client: MqttClient, { timeoutMs = DEFAULT
   const onClose = (): void => { for (const pending of underWay) pending.end({ type: 'lost' }) }
   client.on('message', onMessage)
   client.on('close', onClose)
-  await client.subscribeAsync(responseTopic, { qos: 1 }).catch((error: unknown) => {
+  await client.subscribeAsync(responseTopic, { qos }).catch((error: unknown) => {
     client.off('message', onMessage)
     client.off('close', onClose)
     throw new RequestRefusedError(`the broker does not let this user take replies on ${responseTopic} (${messageOf(error)}): devices and displays may make no requests; log in as a driver or an operator`, { cause: error })
@@ -123,7 +133,7 @@ export async function createRequester (client: MqttClient, { timeoutMs = DEFAULT
         // A broker that keeps requests for an absent service must not hand them over when nobody waits any more.
         messageExpiryInterval: Math.ceil(leftMs / 1_000)
       }
-      client.publish(topics.request(method), payload, { qos: 1, ...v5 ? { properties } : {} }, error => {
+      client.publish(topics.request(method), payload, { qos, ...v5 ? { properties } : {} }, error => {
         if (!error) return
         // Only the broker's own refusal has a number.
         if (typeof (error as { code?: unknown }).code !== 'number') return pending.end(client.connected ? { type: 'failed', error } : { type: 'lost' })
@@ -164,7 +174,8 @@ export async function createRequester (client: MqttClient, { timeoutMs = DEFAULT
       const triesLeft = Math.max(1, retries + 1 - tries)
       tries++
       sent++
-      const end = await tryOnce(method, body, pending, leftMs() / triesLeft, leftMs())
+      const waitMs = tryMs === undefined || triesLeft === 1 ? leftMs() / triesLeft : Math.min(tryMs, leftMs())
+      const end = await tryOnce(method, body, pending, waitMs, leftMs())
       switch (end.type) {
         case 'reply':
           if (end.reply.ok || end.reply.error.code !== 'unavailable') return end.reply

@@ -39,7 +39,7 @@ export async function answerBatch (tx: LedgerTransaction, requests: readonly Req
   }
   const answers: Answering[] = []
   for (const request of requests) {
-    const remembered = request.requestId !== null && !READ_ONLY.has(request.call.method)
+    const remembered = settings.remembers && request.requestId !== null && !READ_ONLY.has(request.call.method)
     const key = historyKey(request.user ?? '', request.requestId ?? '')
     const before = remembered ? history.get(key) : undefined
     if (before) {

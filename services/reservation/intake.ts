@@ -14,6 +14,7 @@ import { createAbout, type About } from './about.js'
 import { refusedAnswer } from './answers.js'
 import { answerBatch, type Answering } from './batch.js'
 import type { Rules } from './core.js'
+import type { Experiment } from './experiment.js'
 import type { LotDefaults } from './lots.js'
 import type { Monitors } from './monitors.js'
 import { parseRequest, type Request } from './requests.js'
@@ -32,6 +33,8 @@ export interface IntakeParts {
   readonly onAccess?: OnAccess
   /** Methods that others answer on the same broker, for the list of `info`; default none. */
   readonly otherMethods?: readonly string[]
+  /** Of `parkmq experiment` alone. */
+  readonly experiment?: Experiment | undefined
 }
 
 /** The rules of admission as the settings have them. */
@@ -58,7 +61,8 @@ export class RequestIntake {
     const { config } = parts
     this.#settings = {
       rules: rulesOf(config), limits: config.limits, lots: lotDefaultsOf(config), prices: config, monitors,
-      about: async method => await this.#about.answer(method)
+      about: async method => await this.#about.answer(method),
+      remembers: parts.experiment?.history !== 'off'
     }
   }
 
@@ -112,9 +116,10 @@ export class RequestIntake {
   }
 
   async #answer (requests: readonly Request[]): Promise<Answering[]> {
-    const { ledger, metrics } = this.#parts
+    const { ledger, metrics, experiment } = this.#parts
     const answers = await ledger.transact('reservation', async tx => await answerBatch(tx, requests, this.#settings))
     metrics.batchSize.observe({ service: 'reservation' }, requests.length)
+    if (experiment) for (const [i, request] of requests.entries()) if (answers[i]?.replayed === false) experiment.carriedOut(request)
     return answers
   }
 

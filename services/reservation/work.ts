@@ -15,6 +15,8 @@ export interface BatchSettings {
   readonly rules: Rules
   readonly limits: Pick<Config['limits'], 'reservationsPerPlate' | 'reservationsPerUser' | 'waitingPerLot'>
   readonly lots: LotDefaults
+  /** Whether a repeat gets the reply that was given before. False in `parkmq experiment` alone (experiment.ts). */
+  readonly remembers: boolean
   readonly prices: Pick<Config, 'tariffs' | 'currency' | 'permits'>
   readonly monitors: OpenMonitors
   /** `ping`, `info` and `stats`: what the process says of itself. */

@@ -131,6 +131,14 @@ describe('a request', () => {
     expect(await requester.request('ping')).toEqual(OK)
   })
 
+  test.each([[{}, 1], [{ qos: 0 }, 0], [{ qos: 1 }, 1]] as const)('with the options %j travels with its reply at QoS %i', async (options, qos) => {
+    const { requester, asked, proxy } = await start(answer, options)
+    await requester.request('ping')
+    expect(asked.map(({ delivery }) => delivery.qos)).toEqual([qos])
+    const publishes = [...proxy.passed('broker', 'publish'), ...proxy.passed('client', 'publish')]
+    expect(publishes.map(({ packet }) => packet.cmd === 'publish' && packet.qos)).toEqual([qos, qos])
+  })
+
   test.each([
     ['{"ok":tru', /not JSON/],
     ['{"ok":true,"result":1}x', /not JSON/],
@@ -166,6 +174,20 @@ describe('no reply', () => {
     await requests(2)
     await asked[0]?.reply(OK)
     expect(await reply).toEqual(OK)
+  })
+
+  test('in the time of a try brings the next, and the last waits for as long as there is', async () => {
+    const { requester, asked, clock, requests } = await start(() => {}, { timeoutMs: 10_000, retries: 2, tryMs: 100 })
+    const failed = requester.request('ping').catch((error: unknown) => error)
+    for (const [tries, ms] of [[1, 100], [2, 100], [3, 9_799]] as const) {
+      await requests(tries)
+      clock.advance(ms)
+    }
+    // The last try is still open.
+    expect(await Promise.race([failed, new Promise(resolve => setImmediate(resolve, 'open'))])).toBe('open')
+    expect(asked.length).toBe(3)
+    clock.advance(1)
+    expect(await failed).toMatchObject({ code: 'timeout', message: expect.stringContaining('10000 ms (sent 3 times)') as string })
   })
 
   test('is told once with no retries', async () => {

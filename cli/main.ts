@@ -2,6 +2,8 @@
 import { Command, CommanderError } from 'commander'
 import { messageOf } from '../shared/errors.js'
 import { auditCommand } from './audit.js'
+import { availabilityCommand } from './availability.js'
+import { bookingCommands } from './bookings.js'
 import { clientsCommand } from './clients.js'
 import { doctorCommand } from './doctor.js'
 import { EXIT } from './exit.js'
@@ -19,7 +21,7 @@ const program = new Command('parkmq')
   .showHelpAfterError('(--help shows how)')
   .exitOverride()
 
-const commands = [startCommand(), ...lotCommands(), ...reservationCommands(), watchCommand(), clientsCommand(), auditCommand(), userCommand(), simulateCommand(), doctorCommand()]
+const commands = [startCommand(), ...lotCommands(), availabilityCommand(), ...reservationCommands(), ...bookingCommands(), watchCommand(), clientsCommand(), auditCommand(), userCommand(), simulateCommand(), doctorCommand()]
 for (const command of commands) program.addCommand(inherit(command))
 
 /** A parse error of any command becomes an exception, so that it has our exit code. */

@@ -1,6 +1,7 @@
 // What a person does with reservations: each act makes its requests, keeps what must be kept, and says in a sentence what
 // became of it. Times are written ones (times.ts) until the lot's calendar is known.
 import { messageOf } from '../shared/errors.js'
+import { LIVE_STATUSES, type ReservationStatus } from '../shared/reservation.js'
 import type { Reply, Method, RequestBody } from '../shared/schemas.js'
 import { done, type Desk, type Done } from './desk.js'
 import { checkSecretsFolder, keepChange, keepSecret, secretOf } from './secrets.js'
@@ -59,9 +60,9 @@ export async function change (desk: Desk, reservation: string, wanted: Wanted, s
   if (!now.ok) return { reply: now, text: '' }
   const calendar = await desk.calendars.of(lot ?? now.shown.lot)
   if (!calendar.ok) return { reply: calendar, text: '' }
-  const begin = from === undefined ? null : resolveTime(from, calendar.timeZone, desk.nowMs())
-  const end = to === undefined ? null : resolveTime(to, calendar.timeZone, desk.nowMs(), begin?.ms ?? Date.parse(now.shown.from))
-  if (begin !== null && begin.note !== null) desk.tell(begin.note)
+  const beganMs = Date.parse(now.shown.from)
+  const begin = from === undefined ? null : resolveTime(from, calendar.timeZone, desk.nowMs(), { onDayOfMs: beganMs })
+  const end = to === undefined ? null : resolveTime(to, calendar.timeZone, desk.nowMs(), { afterMs: begin?.ms ?? beganMs })
   return await alter(desk, 'change', { reservation }, { ...asked, ...(begin !== null && { from: begin.minute }), ...(end !== null && { to: end.minute }) }, secret)
 }
 
@@ -72,7 +73,7 @@ export async function extend (desk: Desk, reservation: string, until: Written | 
   if (!now.ok) return { reply: now, text: '' }
   const calendar = await desk.calendars.of(now.shown.lot)
   if (!calendar.ok) return { reply: calendar, text: '' }
-  const { minute } = resolveTime(until, calendar.timeZone, desk.nowMs(), Date.parse(now.shown.from))
+  const { minute } = resolveTime(until, calendar.timeZone, desk.nowMs(), { afterMs: Date.parse(now.shown.from) })
   return await alter(desk, 'extend', { reservation }, { until: minute }, secret)
 }
 
@@ -89,10 +90,13 @@ export async function get (desk: Desk, reservation: string, secret?: string): Pr
 
 /** `R-7K2M9QXA4BCD: booked, a place in LOT-A for ABC123, today 2026-12-24 18:30 to 20:30 (Europe/Berlin)`. */
 export async function sentence (desk: Desk, { reservation, kind, lot, plate, status, from, until }: Shown): Promise<string> {
+  const place = `a place in ${lot} for ${plate}`
+  const isIn = status === 'arrived' || status === 'overstayed'
+  // What is over has a window that ended when it did; a hold whose car is in has no end any more.
+  if (!LIVE_STATUSES.includes(status as ReservationStatus) || (kind === 'hold' && isIn)) return `${reservation}: ${statusText(status)}, ${place}`
   const timeZone = await desk.calendars.toShow(lot)
-  const nowMs = desk.nowMs()
-  const when = kind === 'hold' ? `until ${shownMoment(until, timeZone, nowMs)}` : shownWindow(from, until, timeZone, nowMs)
-  return `${reservation}: ${statusText(status)}, a place in ${lot} for ${plate}, ${when}`
+  const when = kind === 'hold' ? `until ${shownMoment(until, timeZone, desk.nowMs())}` : shownWindow(from, until, timeZone, desk.nowMs())
+  return `${reservation}: ${status === 'waiting' ? 'waiting for' : `${statusText(status)},`} ${place}, ${when}`
 }
 
 /** A status in words. */

@@ -90,7 +90,7 @@ function changeCommand (): Command {
     .option('--to <time>', 'a new end')
     .option('--lot <lot>', 'another lot')
     .option('--plate <plate>', 'another plate'))
-    .addHelpText('after', `\nWhat does not fit changes nothing.\n${TIME_HELP}\n\nExamples:\n  parkmq change R-7K2M9QXA4BCD --shift -30m\n  parkmq change R-7K2M9QXA4BCD --from 19:00 --to 22:00 --lot LOT-B`)
+    .addHelpText('after', `\nWhat does not fit changes nothing. A time of day alone is of the day on which the reservation begins, and as an end the first one after the begin.\n${TIME_HELP}\n\nExamples:\n  parkmq change R-7K2M9QXA4BCD --shift -30m\n  parkmq change R-7K2M9QXA4BCD --from 19:00 --to 22:00 --lot LOT-B`)
     .action(async (reservation: string, options: ClientOptions & { secret?: string, shift?: string, from?: string, to?: string, lot?: string, plate?: string }) => {
       const { shift, from, to, lot, plate } = options
       if (shift !== undefined && [from, to, lot, plate].some(value => value !== undefined)) throw new UsageError('--shift moves the times and changes nothing else; give it alone, or --from and --to instead')

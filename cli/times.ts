@@ -86,18 +86,25 @@ export function readWindow ({ from, to, for: length }: { from?: string, to?: str
   throw new UsageError('--from needs an end as well: --to, such as --to 20:30, or --for, such as --for 2h')
 }
 
+/** Which day a time of day alone is of: the first on which it is after an instant, or the day of an instant. */
+export type Beside = { readonly afterMs: number } | { readonly onDayOfMs: number }
+
 /**
- * What a time is in a lot's calendar at `nowMs`. A time of day alone is the next one: of today, else of tomorrow; with
- * `afterMs` it is the first one after that. With an offset, the days are those of that offset.
+ * What a time is in a lot's calendar at `nowMs`. A time of day alone is that of today, or of tomorrow when it is past; with
+ * `beside` it is what that says. With an offset, the days are those of that offset.
  */
-export function resolveTime (written: Written, timeZone: string, nowMs: number, afterMs?: number): Resolved {
+export function resolveTime (written: Written, timeZone: string, nowMs: number, beside?: Beside): Resolved {
   const { day, offset } = written
   const zone = zoneOf(offset) ?? timeZone
   if (typeof day === 'object') return onDate(written, Temporal.PlainDate.from(day.date), zone)
   const today = dateAt(nowMs, zone)
   if (day === 'today') return onDate(written, today, zone)
   if (day === 'tomorrow') return onDate(written, today.add({ days: 1 }), zone)
-  if (afterMs !== undefined) return nextAfter(written, dateAt(afterMs, zone), zone, ms => ms > afterMs)
+  if (beside !== undefined) {
+    return 'onDayOfMs' in beside
+      ? onDate(written, dateAt(beside.onDayOfMs, zone), zone)
+      : nextAfter(written, dateAt(beside.afterMs, zone), zone, ms => ms > beside.afterMs)
+  }
   // The minute that has begun still counts.
   const found = nextAfter(written, today, zone, ms => ms >= nowMs - nowMs % MINUTE_MS)
   const isToday = found.minute.startsWith(today.toString())
@@ -109,7 +116,7 @@ export function resolveWindow (window: WrittenWindow, timeZone: string, nowMs: n
   const from = resolveTime(window.from, timeZone, nowMs)
   const notes = from.note === null ? [] : [from.note]
   if ('minutes' in window.to) return { from: from.minute, to: minuteAt(from.ms + window.to.minutes * MINUTE_MS, window.from.offset, timeZone), notes }
-  const to = resolveTime(window.to, timeZone, nowMs, from.ms)
+  const to = resolveTime(window.to, timeZone, nowMs, { afterMs: from.ms })
   if (to.ms <= from.ms && typeof window.to.day !== 'string') throw new UsageError(`${window.to.named} is not after ${window.from.named}`)
   if (to.ms <= from.ms) throw new UsageError(`${window.to.named}, which is ${to.minute}, is not after ${window.from.named}, which is ${from.minute}`)
   return { from: from.minute, to: to.minute, notes }

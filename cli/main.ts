@@ -9,6 +9,7 @@ import { doctorCommand } from './doctor.js'
 import { EXIT } from './exit.js'
 import { lotCommands } from './lots.js'
 import { reservationCommands } from './reservations.js'
+import { shellCommand } from './shell/command.js'
 import { simulateCommand } from './simulate.js'
 import { startCommand } from './start.js'
 import { userCommand } from './user.js'
@@ -21,7 +22,7 @@ const program = new Command('parkmq')
   .showHelpAfterError('(--help shows how)')
   .exitOverride()
 
-const commands = [startCommand(), ...lotCommands(), availabilityCommand(), ...reservationCommands(), ...bookingCommands(), watchCommand(), clientsCommand(), auditCommand(), userCommand(), simulateCommand(), doctorCommand()]
+const commands = [startCommand(), ...lotCommands(), availabilityCommand(), ...reservationCommands(), ...bookingCommands(), watchCommand(), shellCommand(), clientsCommand(), auditCommand(), userCommand(), simulateCommand(), doctorCommand()]
 for (const command of commands) program.addCommand(inherit(command))
 
 /** A parse error of any command becomes an exception, so that it has our exit code. */

@@ -7,21 +7,20 @@ import { TimeoutError } from '../shared/requester.js'
 import { noteChange, type Made } from './acts.js'
 import type { Desk } from './desk.js'
 
-const Event = z.looseObject({ event: z.string() })
 const OfReservation = z.looseObject({ event: z.string(), reservation: z.string(), status: z.string(), from: z.string(), until: z.string() })
 export type WaitingEnd = z.infer<typeof OfReservation> & Omit<Made, 'secret' | 'position'>
 
 /** How often somebody who waits is asked about in any case: a notice may be lost with the connection, and who cancels elsewhere gets none. */
 const ASK_EVERY_MS = 30_000
 
-/** Calls `take` with each event that comes to this client, until the function that is returned is called. What is no event is others' business. */
-export function hearEvents (client: MqttClient, take: (event: z.infer<typeof Event>) => void): () => void {
+/** Calls `take` with each result that comes to this client, replies among them, until the function that is returned is called. */
+export function hearResults (client: MqttClient, take: (result: unknown) => void): () => void {
   const base = `${responseBaseOf(client)}/`
   const onMessage = (topic: string, payload: Uint8Array): void => {
     if (!topic.startsWith(base)) return
     const reply = Reply.safeParse(jsonOf(payload))
-    const event = Event.safeParse(reply.success && reply.data.ok ? reply.data.result : undefined)
-    if (event.success) take(event.data)
+    // What is no reply at all, the requester tells whoever waits for one.
+    if (reply.success && reply.data.ok) take(reply.data.result)
   }
   client.on('message', onMessage)
   return () => client.off('message', onMessage)
@@ -36,8 +35,8 @@ export class WaitingEnds {
 
   constructor (desk: Desk) {
     this.#desk = desk
-    this.#stop = hearEvents(desk.client, event => {
-      const end = OfReservation.safeParse(event)
+    this.#stop = hearResults(desk.client, result => {
+      const end = OfReservation.safeParse(result)
       if (!end.success) return
       this.#ends.set(end.data.reservation, end.data as WaitingEnd)
       this.#wake('look')

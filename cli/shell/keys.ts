@@ -17,7 +17,7 @@ const CTRL_D = '\u0004'
 /** After Enter a prompt looks at what was typed and ends, in milliseconds; the next key is for the next one. */
 const AFTER_ENTER_MS = 30
 
-/** Stands for the terminal's input. Ctrl-D is as Ctrl-C: both leave a question. Ends when the terminal does. */
+/** Stands for the terminal's input. Ctrl-C, and Ctrl-D likewise, is no key but the event `leave`. Ends when the terminal does. */
 export class Keys extends Readable {
   readonly isTTY = true
   readonly #input: TerminalInput
@@ -73,9 +73,14 @@ export class Keys extends Readable {
       this.#next = null
       const key = this.#waiting.shift()
       if (key === undefined || this.destroyed) return
-      this.#isWanted = false
       this.#rest = key === '\r' || key === '\n'
-      this.push(key === CTRL_D ? CTRL_C : key)
+      if (key === CTRL_C || key === CTRL_D) {
+        this.emit('leave')
+        this.#give()
+        return
+      }
+      this.#isWanted = false
+      this.push(key)
     }
     this.#next = this.#rest ? setTimeout(give, AFTER_ENTER_MS) : setImmediate(give)
   }

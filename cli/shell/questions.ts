@@ -17,8 +17,8 @@ export interface PromptContext {
 export type Prompt<T> = (context: PromptContext) => Promise<T>
 
 interface Open {
-  readonly context: PromptContext
-  /** Takes the question away, to be asked again. */
+  readonly leave: () => void
+  /** Takes the question away, to be asked again; null where what was typed would be lost. */
   readonly interrupt: (() => void) | null
 }
 
@@ -34,6 +34,7 @@ export class Questions {
     this.#keys = keys
     this.#ending = ending
     this.#print = print
+    keys.on('leave', () => this.#open?.leave())
   }
 
   /** Says something: now, or as soon as the question that is open is answered. */
@@ -51,18 +52,22 @@ export class Questions {
       const onEnding = (): void => stop.abort()
       let interrupted = false
       const context: PromptContext = { input: this.#keys, signal: stop.signal, clearPromptOnDone: false }
-      const interrupt = (): void => {
-        interrupted = true
+      const leave = (): void => {
         context.clearPromptOnDone = true
         stop.abort()
       }
+      const interrupt = (): void => {
+        // Whoever has left already is not asked again.
+        interrupted ||= !stop.signal.aborted
+        leave()
+      }
       this.#ending.addEventListener('abort', onEnding)
-      this.#open = { context, interrupt: again === 'again' ? interrupt : null }
+      this.#open = { leave, interrupt: again === 'again' ? interrupt : null }
       try {
         return await prompt(context)
       } catch (error) {
         if (interrupted && !this.#ending.aborted) continue
-        if (error instanceof Error && (error.name === 'ExitPromptError' || error.name === 'AbortPromptError')) throw new Left('left', { cause: error })
+        if (stop.signal.aborted || (error instanceof Error && error.name === 'ExitPromptError')) throw new Left('left', { cause: error })
         throw error
       } finally {
         this.#open = null

@@ -22,7 +22,7 @@ async function openTerminal (url: string): Promise<Terminal> {
   const terminal = await Terminal.open(home, testFolder(), { PATH: `${dirname(process.execPath)}:${process.env.PATH}`, HOME: home, XDG_CONFIG_HOME: home, PARKMQ_URL: url, LC_ALL: 'C.UTF-8', TZ: 'America/New_York' })
   onTestFinished(async () => await terminal.close())
   // What is typed is shown by the prompts; long lines are not broken.
-  terminal.start(`stty cols 250 rows 60; node ${PROGRAM} shell --timeout 2`, 'what is typed')
+  terminal.start(`stty cols 250 rows 60; TERM=xterm node ${PROGRAM} shell --timeout 2`, 'what is typed')
   return terminal
 }
 
@@ -46,6 +46,12 @@ async function choose (terminal: Terminal, typed: string, first: RegExp): Promis
 async function answer (terminal: Terminal, question: RegExp, typed: string): Promise<void> {
   await terminal.sees(question)
   terminal.type(`${typed}\r`)
+}
+
+/** Ctrl-C at the menu. */
+async function leave (terminal: Terminal): Promise<void> {
+  terminal.type(CTRL_C)
+  expect((await terminal.ended('Ctrl-C at the menu')).code).toBe(0)
 }
 
 describe.skipIf(whyNot() !== null)('the shell', { timeout: 120_000 }, () => {
@@ -97,6 +103,7 @@ describe.skipIf(whyNot() !== null)('the shell', { timeout: 120_000 }, () => {
     await terminal.sees(/R-\w{12}: held, a place in NORTH for X2, until /)
     await terminal.sees(MENU)
     expect(await client.request('list', { lot: 'NORTH' })).toMatchObject({ reservations: [{ plate: 'X2' }] })
+    await leave(terminal)
   })
 
   test('Ctrl-C and Ctrl-D at a question go back to the menu, and at the menu end it with 0', async () => {
@@ -111,8 +118,7 @@ describe.skipIf(whyNot() !== null)('the shell', { timeout: 120_000 }, () => {
     terminal.type('AB\u0004')
     await terminal.sees(MENU)
     expect(await client.request('list')).toMatchObject({ reservations: [] })
-    terminal.type(CTRL_C)
-    expect((await terminal.ended('Ctrl-C at the menu')).code).toBe(0)
+    await leave(terminal)
   })
 
   test('waits until there is a place, and Ctrl-C leaves the list as it is', async () => {
@@ -146,6 +152,8 @@ describe.skipIf(whyNot() !== null)('the shell', { timeout: 120_000 }, () => {
     await terminal.sees(MENU)
     terminal.type('my res\r')
     await terminal.sees(new RegExp(`${second}: held, a place in SOUTH for X2`))
+    await terminal.sees(MENU)
+    await leave(terminal)
   })
 
   test('draws the hours of a week', async () => {
@@ -158,6 +166,7 @@ describe.skipIf(whyNot() !== null)('the shell', { timeout: 120_000 }, () => {
     await terminal.sees(/00 {1,2}03 06 09 12 15 18 21/)
     await terminal.sees(/(?:[^\n]*│[ █·-]+│[^\n]*\n){7}each sign is an hour/)
     await terminal.sees(MENU)
+    await leave(terminal)
   })
 
   test('a lost connection is said at once, and the request is sent again when the person wants it', async () => {
@@ -177,8 +186,7 @@ describe.skipIf(whyNot() !== null)('the shell', { timeout: 120_000 }, () => {
     terminal.type('LOT-B\rX1\r5m\r')
     await terminal.sees(/R-\w{12}: held, a place in LOT-B for X1/)
     await terminal.sees(MENU)
-    terminal.type(CTRL_C)
-    expect((await terminal.ended('Ctrl-C')).code).toBe(0)
+    await leave(terminal)
   })
 })
 

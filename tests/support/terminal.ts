@@ -114,7 +114,8 @@ export class Terminal {
 
   /** Ends what runs in it, and the shell. */
   async close (): Promise<void> {
-    this.#shell.stdin?.write('\u0003exit\n')
+    // A terminal forgets what was typed around a Ctrl-C: an idle shell is only told to go.
+    this.#shell.stdin?.write(this.#running === null ? 'exit\n' : '\u0003exit\n')
     const timer = setTimeout(() => this.#shell.kill('SIGTERM'), CLOSE_WITHIN_MS)
     await this.#ended
     clearTimeout(timer)

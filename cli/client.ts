@@ -5,7 +5,7 @@ import type { MqttClient } from 'mqtt'
 import { text } from 'node:stream/consumers'
 import { clientEnvironment, defaultUrl } from '../shared/config.js'
 import type { Reply } from '../shared/schemas.js'
-import { connectMqtt, endMqtt, type ConnectOptions } from '../shared/mqtt-client.js'
+import { connectMqtt, endMqtt, shownUrl, type ConnectOptions } from '../shared/mqtt-client.js'
 import { readClientTls, TLS_PROTOCOLS, type ClientTlsFiles } from '../shared/mqtt-tls.js'
 import { createRequester } from '../shared/requester.js'
 import { EXIT } from './exit.js'
@@ -30,11 +30,16 @@ export type UserFlag = '--user' | '--login'
 
 /** A command that speaks to a running parkmq, with the options that all of those have. */
 export function clientCommand (name: string, description: string, userFlag: UserFlag = '--user'): Command {
+  return connectedCommand(name, description, userFlag)
+    .option('--json', 'print the reply as JSON, for programs')
+}
+
+/** The same for people alone. */
+export function connectedCommand (name: string, description: string, userFlag: UserFlag = '--user'): Command {
   return withLogin(new Command(name)
     .description(description)
     .addOption(new Option('--url <url>', 'the broker, mqtt://, mqtts://, ws:// or wss:// (PARKMQ_URL)').default(defaultUrl())), userFlag)
     .option('--timeout <seconds>', 'how long to wait for a reply', '5')
-    .option('--json', 'print the reply as JSON, for programs')
 }
 
 /** Adds the options of `loginOf`. */
@@ -84,7 +89,7 @@ export async function connectClient (options: ClientOptions, connecting: Connect
 export type Call = (method: string, body: object) => Promise<Reply>
 
 /** Connects, runs `work`, and disconnects whatever happens. `connecting` is for work that lasts, such as watching. */
-export async function withService<T> (options: ClientOptions, work: (call: Call) => Promise<T>, connecting: Pick<ConnectOptions, 'reconnect'> = {}): Promise<T> {
+export async function withService<T> (options: ClientOptions, work: (call: Call, client: MqttClient) => Promise<T>, connecting: Pick<ConnectOptions, 'reconnect'> = {}): Promise<T> {
   const { timeout } = options
   const timeoutMs = Number(timeout) * 1_000
   if (!(timeoutMs > 0 && timeoutMs <= 600_000)) throw new UsageError(`--timeout ${timeout} is not a number of seconds from 0 to 600`)
@@ -92,7 +97,7 @@ export async function withService<T> (options: ClientOptions, work: (call: Call)
   try {
     const requester = await createRequester(client, { timeoutMs })
     try {
-      return await work(async (method, body) => await requester.request(method, body))
+      return await work(async (method, body) => await requester.request(method, body), client)
     } finally {
       await requester.close()
     }
@@ -110,13 +115,33 @@ export async function requestAndPrint<R> (options: ClientOptions, method: string
 export function printReply<R> (options: ClientOptions, reply: Reply, show: (result: R) => string): R | null {
   if (options.json) process.stdout.write(`${JSON.stringify(reply)}\n`)
   if (!reply.ok) {
-    if (!options.json) process.stderr.write(`refused (${reply.error.code}): ${reply.error.message}\n`)
+    if (!options.json) process.stderr.write(`${refusalText(reply.error)}\n`)
     process.exitCode = reply.error.code === 'bad_request' ? EXIT.usage : EXIT.refused
     return null
   }
   const result = reply.result as R
   if (!options.json) process.stdout.write(`${show(result)}\n`)
   return result
+}
+
+/** Tells of a connection that is lost, which is made again, and of each that is made. */
+export function tellOfConnection (client: MqttClient, url: string, tell: (note: string) => void): void {
+  let lost = false
+  client.on('close', () => {
+    // That it ends is what was asked for; and it is lost once, however many tries it takes.
+    if (client.disconnecting || lost) return
+    lost = true
+    tell(`connection to ${shownUrl(url)} lost; connecting again`)
+  })
+  client.on('connect', () => {
+    if (lost) tell(`connected to ${shownUrl(url)} again`)
+    lost = false
+  })
+}
+
+/** A refusal as a sentence for people. */
+export function refusalText ({ code, message }: { code: string, message: string }): string {
+  return `refused (${code}): ${message}`
 }
 
 /** The person used the command wrongly; the message names the value and the fix. */

@@ -2,6 +2,8 @@
 import { Command, CommanderError } from 'commander'
 import { messageOf } from '../shared/errors.js'
 import { auditCommand } from './audit.js'
+import { availabilityCommand } from './availability.js'
+import { bookingCommands } from './bookings.js'
 import { clientsCommand } from './clients.js'
 import { doctorCommand } from './doctor.js'
 import { EXIT } from './exit.js'
@@ -9,6 +11,7 @@ import { experimentCommand } from './experiment/command.js'
 import { lotCommands } from './lots.js'
 import { priceCommands } from './prices.js'
 import { reservationCommands } from './reservations.js'
+import { shellCommand } from './shell/command.js'
 import { simulateCommand } from './simulate.js'
 import { startCommand } from './start.js'
 import { userCommand } from './user.js'
@@ -22,8 +25,8 @@ const program = new Command('parkmq')
   .exitOverride()
 
 const commands = [
-  startCommand(), ...lotCommands(), ...reservationCommands(), ...priceCommands(), watchCommand(), clientsCommand(), auditCommand(), userCommand(),
-  simulateCommand(), experimentCommand(), doctorCommand()
+  startCommand(), ...lotCommands(), availabilityCommand(), ...reservationCommands(), ...bookingCommands(), ...priceCommands(), watchCommand(), shellCommand(),
+  clientsCommand(), auditCommand(), userCommand(), simulateCommand(), experimentCommand(), doctorCommand()
 ]
 for (const command of commands) program.addCommand(inherit(command))
 

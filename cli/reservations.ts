@@ -1,14 +1,17 @@
-// `reserve`, `cancel`, `arrive`, `depart` and `list`.
-import type { Command } from 'commander'
+// `reserve`, `cancel`, `arrive`, `depart`, `get` and `list`. Bookings and waiting are in bookings.ts.
+import { Option, type Command } from 'commander'
+import { RESERVATION_STATUSES } from '../shared/reservation.js'
 import { Plate, type RequestBody } from '../shared/schemas.js'
-import { clientCommand, requestAndPrint, seconds, UsageError, wholeNumber, type ClientOptions } from './client.js'
-import { checkSecretsFolder, keepSecret, secretOf } from './secrets.js'
-import { local, table } from './table.js'
+import { get, reserve, statusText, step, type Shown, type Which } from './acts.js'
+import { clientCommand, seconds, UsageError, wholeNumber, type ClientOptions } from './client.js'
+import { doAndPrint, done, type Desk, type Done } from './desk.js'
+import { shownTime } from './shown-times.js'
+import { table } from './table.js'
 
-interface ReservationResult { reservation: string, lot: string, plate: string, status: string, from: string, until: string, secret?: string }
+export const SECRET_HELP = '\nThe secret that change, extend, cancel, arrive, depart and get need is kept in your config folder.'
 
 export function reservationCommands (): Command[] {
-  return [reserveCommand(), changing('cancel', 'give a reservation back'), changing('arrive', 'say that the car has arrived'), changing('depart', 'say that the car has left'), listCommand()]
+  return [reserveCommand(), changing('cancel', 'give a reservation back, or leave the waiting list'), changing('arrive', 'say that the car has arrived'), changing('depart', 'say that the car has left'), getCommand(), listCommand()]
 }
 
 function reserveCommand (): Command {
@@ -16,31 +19,32 @@ function reserveCommand (): Command {
     .argument('<lot>', 'id of the lot, such as LOT-A')
     .argument('<plate>', 'number plate, such as ABC123')
     .option('--hold <time>', 'how long the place is held, such as 90s or 15m, at most 1h (default: what the service has set, 5m)')
-    .addHelpText('after', '\nThe secret that cancel, arrive and depart need is kept in your config folder.\n\nExample:\n  parkmq reserve LOT-A ABC123 --hold 10m')
+    .addHelpText('after', `${SECRET_HELP}\n\nExample:\n  parkmq reserve LOT-A ABC123 --hold 10m`)
     .action(async (lot: string, plate: string, options: ClientOptions & { hold?: string }) => {
-      checkSecretsFolder()
-      const body = { lot, plate, ...(options.hold !== undefined && { holdSeconds: seconds(options.hold, '--hold') }) }
-      const made = await requestAndPrint<ReservationResult>(options, 'reserve', body, r => `${r.reservation} holds a place in ${r.lot} for ${r.plate} until ${local(r.until)}`)
-      if (made?.secret !== undefined) keepSecret({ ...made, secret: made.secret })
+      const holdSeconds = options.hold === undefined ? null : seconds(options.hold, '--hold')
+      await doAndPrint(options, async desk => await reserve(desk, lot, plate, holdSeconds))
     })
 }
 
 type Changing = ClientOptions & { lot?: string, plate?: string, secret?: string }
 
 function changing (method: 'cancel' | 'arrive' | 'depart', description: string): Command {
-  return clientCommand(method, description)
+  return withSecret(clientCommand(method, description)
     .argument('[reservation]', 'id of the reservation, such as R-7K2M9QXA4BCD')
     .option('--lot <lot>', 'instead of the id: the lot, together with --plate')
-    .option('--plate <plate>', 'instead of the id: the plate, together with --lot')
-    .option('--secret <secret>', 'its secret, if it was reserved elsewhere')
+    .option('--plate <plate>', 'instead of the id: the plate, together with --lot'))
+    .addHelpText('after', `\nExamples:\n  parkmq ${method} R-7K2M9QXA4BCD\n  parkmq ${method} --lot LOT-A --plate ABC123`)
     .action(async (reservation: string | undefined, options: Changing) => {
       const which = whichReservation(method, reservation, options)
-      const secret = options.secret ?? secretOf(which)
-      await requestAndPrint<ReservationResult>(options, method, { ...which, ...(secret !== undefined && { secret }) }, r => `${r.reservation} in ${r.lot} is ${r.status}`)
+      await doAndPrint(options, async desk => await step(desk, method, which, options.secret))
     })
 }
 
-function whichReservation (method: string, reservation: string | undefined, { lot, plate }: Changing): { reservation: string } | { lot: string, plate: string } {
+export function withSecret (command: Command): Command {
+  return command.option('--secret <secret>', 'its secret, if it was made elsewhere')
+}
+
+function whichReservation (method: string, reservation: string | undefined, { lot, plate }: Changing): Which {
   if (reservation !== undefined) {
     if (lot !== undefined || plate !== undefined) throw new UsageError(`${method} takes either a reservation or --lot and --plate, not both`)
     return { reservation }
@@ -50,19 +54,45 @@ function whichReservation (method: string, reservation: string | undefined, { lo
   return { lot, plate: parsed.success ? parsed.data : plate }
 }
 
+function getCommand (): Command {
+  return withSecret(clientCommand('get', 'show one reservation and what has become of it'))
+    .argument('<reservation>', 'id of the reservation, such as R-7K2M9QXA4BCD')
+    .addHelpText('after', '\nExample:\n  parkmq get R-7K2M9QXA4BCD')
+    .action(async (reservation: string, options: ClientOptions & { secret?: string }) => {
+      await doAndPrint(options, async desk => await get(desk, reservation, options.secret))
+    })
+}
+
+/** What `list` shows; absent parts restrict nothing. */
+export type ListFilter = Partial<Record<keyof RequestBody<'list'>, unknown>>
+
 function listCommand (): Command {
   return clientCommand('list', 'list reservations')
     .option('--lot <lot>', 'only of this lot')
     .option('--plate <plate>', 'only of this plate')
-    .option('--status <status>', 'only held, arriving, arrived, departed, cancelled or expired')
+    .addOption(new Option('--status <status>', 'only with this status').choices(RESERVATION_STATUSES))
     .option('--limit <n>', 'at most so many, up to 1000', '100')
     .option('--after <reservation>', 'the next page: those after the last of this one')
+    .addHelpText('after', '\nTimes are those of each lot\'s own clock.\n\nExample:\n  parkmq list --plate ABC123 --status waiting')
     .action(async ({ lot, plate, status, limit, after, ...options }: ClientOptions & { lot?: string, plate?: string, status?: string, limit: string, after?: string }) => {
-      const body: Partial<Record<keyof RequestBody<'list'>, unknown>> = { limit: wholeNumber(limit, '--limit'), lot, plate, status, after }
-      await requestAndPrint<{ reservations: ReservationResult[], next?: string }>(options, 'list', body, ({ reservations, next }) => {
-        if (reservations.length === 0) return 'no reservations'
-        const rows = reservations.map(r => [r.reservation, r.lot, r.plate, r.status, local(r.from), local(r.until)])
-        return table(['RESERVATION', 'LOT', 'PLATE', 'STATUS', 'FROM', 'UNTIL'], rows) + (next === undefined ? '' : `\nthere are more: --after ${next}`)
-      })
+      const filter = { limit: wholeNumber(limit, '--limit'), lot, plate, status, after }
+      await doAndPrint(options, async desk => await list(desk, filter))
     })
+}
+
+export async function list (desk: Desk, filter: ListFilter): Promise<Done> {
+  const reply = await desk.call('list', filter)
+  return await done<{ reservations: Shown[], next?: string }>(reply, async ({ reservations, next }) => {
+    if (reservations.length === 0) return 'no reservations'
+    return await reservationTable(desk, reservations) + (next === undefined ? '' : `\nthere are more: --after ${next}`)
+  })
+}
+
+async function reservationTable (desk: Desk, reservations: readonly Shown[]): Promise<string> {
+  const zones = await desk.calendars.toShowAll(new Set(reservations.map(({ lot }) => lot)))
+  const rows = reservations.map(({ reservation, kind, lot, plate, status, from, until }) => {
+    const zone = zones.get(lot) ?? 'UTC'
+    return [reservation, kind, lot, plate, statusText(status), shownTime(from, zone), shownTime(until, zone), zone]
+  })
+  return table(['RESERVATION', 'KIND', 'LOT', 'PLATE', 'STATUS', 'FROM', 'UNTIL', 'TIME ZONE'], rows)
 }

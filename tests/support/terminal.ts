@@ -57,13 +57,13 @@ export class Terminal {
   /** Everything that it has shown. */
   get screen (): string { return this.#screen }
 
-  /** Gives a command that is not waited for. It reads nothing from the terminal. */
-  start (command: string): void {
+  /** Gives a command that is not waited for. It reads nothing from the terminal, unless it is to read what is typed. */
+  start (command: string, reads: 'nothing' | 'what is typed' = 'nothing'): void {
     const file = join(this.#folder, `${process.pid}-${this.#commands++}.sh`)
     writeFileSync(file, `${command}\n`)
     const end = `__END_${this.#commands}__`
     this.#running = end
-    this.#shell.stdin?.write(`. ${file} < /dev/null; printf '${end}%s\\n' $?\n`)
+    this.#shell.stdin?.write(`. ${file} ${reads === 'nothing' ? '< /dev/null' : ''}; printf '${end}%s\\n' $?\n`)
   }
 
   /** Gives a command and waits until it has ended. */
@@ -77,6 +77,17 @@ export class Terminal {
     if (this.#running === null) return
     this.#shell.stdin?.write('\u0003')
     await this.ended('Ctrl-C')
+  }
+
+  /** Types for the command that runs. Enter is `\r`. */
+  type (keys: string): void { this.#shell.stdin?.write(keys) }
+
+  /** Waits until this is shown after what was looked at last, wherever in a line; gives what was found. */
+  async sees (words: RegExp): Promise<RegExpExecArray> {
+    return await this.#wait(text => {
+      const match = words.exec(text)
+      return match === null ? null : { value: match, length: match.index + match[0].length }
+    }, String(words))
   }
 
   /**
@@ -103,7 +114,8 @@ export class Terminal {
 
   /** Ends what runs in it, and the shell. */
   async close (): Promise<void> {
-    this.#shell.stdin?.write('\u0003exit\n')
+    // A terminal forgets what was typed around a Ctrl-C: an idle shell is only told to go.
+    this.#shell.stdin?.write(this.#running === null ? 'exit\n' : '\u0003exit\n')
     const timer = setTimeout(() => this.#shell.kill('SIGTERM'), CLOSE_WITHIN_MS)
     await this.#ended
     clearTimeout(timer)

@@ -3,6 +3,7 @@
 import { cpus } from 'node:os'
 import { messageOf } from '../shared/errors.js'
 import { access } from './access.js'
+import { baseline, mixed } from './baseline.js'
 import { burst } from './burst.js'
 import { durable } from './durable.js'
 import { fanOut } from './fan-out.js'
@@ -12,21 +13,27 @@ import { ingest } from './ingest.js'
 import { logins } from './logins.js'
 import { OPTIONS, readOptions, UsageError, type OptionName, type Options } from './options.js'
 import { requests } from './requests.js'
+import type { ScenarioResult } from './results.js'
 import { slow } from './slow-subscribers.js'
 import { starting } from './starting.js'
 
 interface Scenario {
-  readonly run: (options: Options) => Promise<void>
+  /** Scenarios that say what they measured as data as well return it. */
+  readonly run: (options: Options) => Promise<ScenarioResult | void>
   readonly help: string
   /** How long it takes with its defaults. */
   readonly takes: string
   readonly options: readonly OptionName[]
 }
 
+const REQUEST_OPTIONS = ['rounds', 'seconds', 'clients', 'systems', 'rate', 'lots', 'ids', 'seed'] as const
+
 const SCENARIOS: Readonly<Record<string, Scenario>> = {
   ingest: { run: ingest, help: 'sensor messages committed before PUBACK, beside stock aedes merely forwarding them', takes: '1 min', options: ['rounds', 'tls'] },
   requests: { run: requests, help: 'reserve and cancel, one client, one at a time', takes: '10 s', options: [] },
   start: { run: starting, help: 'time to ready and memory with 4 and with 10,000 lots', takes: '10 s', options: [] },
+  baseline: { run: baseline, help: 'availability, and reserve and cancel, for 1 to 64 clients: parkmq, bare echoes, a hand-written service', takes: '6 min', options: REQUEST_OPTIONS },
+  mixed: { run: mixed, help: 'the same with 80 reads to 20 writes, among them book, change and cancel', takes: '2 min', options: REQUEST_OPTIONS },
   'fan-out': { run: fanOut, help: 'deliveries to 50 subscribers: parkmq, stock aedes, mosquitto', takes: '4 min', options: ['rounds', 'messages', 'subscribers', 'qos', 'mqtt', 'brokers'] },
   slow: { run: slow, help: 'a frozen and a never-acknowledging subscriber beside 50 healthy ones', takes: '7 min', options: ['seconds', 'minutes', 'subscribers', 'qos', 'mqtt', 'transport', 'session', 'brokers'] },
   burst: { run: burst, help: '20,000 messages as fast as the sockets take them, to 1 and to 50 healthy subscribers', takes: '5 min', options: ['messages', 'subscribers', 'qos', 'mqtt', 'brokers'] },

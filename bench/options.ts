@@ -4,6 +4,7 @@ import { BROKERS, type Broker } from './brokers.js'
 import type { MqttVersion, Qos } from './mqtt-bytes.js'
 import type { Transport } from './raw-client.js'
 import { SYSTEMS, type SystemName } from './systems.js'
+import { UsageError } from './usage-error.js'
 
 export const SESSIONS = ['clean', 'persistent'] as const
 export type Session = (typeof SESSIONS)[number]
@@ -32,6 +33,8 @@ export interface Options {
   readonly seed?: number
   readonly publishers?: readonly number[]
   readonly window?: readonly number[]
+  /** For every scenario. */
+  readonly results?: string
 }
 
 export type OptionName = keyof Options
@@ -66,10 +69,9 @@ export const OPTIONS: { readonly [Name in OptionName]-?: { readonly value: strin
   ids: { value: 'on|off', help: 'whether changing requests carry a requestId', read: text => ON_OFF.find(one => one === text) ?? null },
   seed: { value: 'n', help: 'seed of what is chosen at random', read: number(Number.MAX_SAFE_INTEGER) },
   publishers: { value: 'n,n', help: 'sensors that publish at once, each in a lot of its own, 1 to 1,000', read: numbers(1_000) },
-  window: { value: 'n,n', help: 'unacknowledged messages of each publisher, 1 to 1,000', read: numbers(1_000) }
+  window: { value: 'n,n', help: 'unacknowledged messages of each publisher, 1 to 1,000', read: numbers(1_000) },
+  results: { value: 'FILE', help: 'with every scenario: write what was measured as JSON (bench/results.ts)', read: text => text === '' ? null : text }
 }
-
-export class UsageError extends Error {}
 
 /** The scenarios and options of a command line. Throws `UsageError` that names what is wrong and what there is. */
 export function readOptions (args: readonly string[]): { names: string[], options: Options, help: boolean } {

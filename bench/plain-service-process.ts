@@ -81,7 +81,7 @@ function availability ({ lot }: { lot: string }): Reply {
   return row ? { ok: true, result: { lots: [{ lot, free: freeOf(row), capacity: row.capacity }] } } : refusal('unknown_lot')
 }
 
-/** The lot whose count changed, if any. */
+/** Answers a request or counts a car. Throws, and so ends the process, when SQLite cannot commit. */
 function handle ({ topic, payload, properties }: IPublishPacket): void {
   const body = JSON.parse(payload.toString()) as object
   const [kind, name = ''] = topic.split('/')
@@ -102,10 +102,21 @@ if (acks === 'after-commit') {
     done()
   }
 } else {
-  let working = Promise.resolve()
+  const waiting: IPublishPacket[] = []
+  let isWorking = false
   client.on('message', (_topic, _payload, packet) => {
-    working = working.then(() => { handle(packet) })
+    waiting.push(packet)
+    if (!isWorking) void work()
   })
+  const work = async (): Promise<void> => {
+    isWorking = true
+    for (let packet = waiting.shift(); packet !== undefined; packet = waiting.shift()) {
+      // Replies and acknowledgements go out between two messages, not behind all of them.
+      await new Promise(resolve => setImmediate(resolve))
+      handle(packet)
+    }
+    isWorking = false
+  }
 }
 await client.subscribeAsync(['lots/+/sensor', 'requests/+'], { qos: 1 })
 console.log('ready')

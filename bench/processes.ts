@@ -24,7 +24,8 @@ export interface Target extends Ports {
   stop (): Promise<void>
 }
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+/** The folder of package.json, seen from `dist/bench/`. */
+export const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const STOP_MS = 5_000
 const START_MS = 30_000
 const CLOCK_TICK_MS = 10

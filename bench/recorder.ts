@@ -80,7 +80,10 @@ function kept<T> (map: Map<string, T>, key: unknown, make: () => T): T {
   return value
 }
 
+/** More digits are noise. */
+const SIGNIFICANT_DIGITS = 6
+
 function finite (value: number, of: unknown): number {
   if (!Number.isFinite(value)) throw new RangeError(`${value} is no figure: ${JSON.stringify(of)}`)
-  return value
+  return Number.isInteger(value) ? value : Number(value.toPrecision(SIGNIFICANT_DIGITS))
 }

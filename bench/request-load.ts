@@ -25,6 +25,8 @@ export interface LoadParts {
   /** 8 letters and digits that no other run against the same broker has. */
   readonly run: string
   readonly pace: Pace
+  /** How long answers may still come after the end, in milliseconds; default 5,000. */
+  readonly graceMs?: number
 }
 
 /** `requests`: so many of all clients together, however long it takes. */
@@ -59,7 +61,6 @@ export interface LoadFigures extends Tally {
 /** Open requests of one client: below what parkmq lets an MQTT 5.0 client have unacknowledged. */
 const MOST_OUTSTANDING = 200
 const TICK_MS = 1
-/** How long answers may still come after the end, in milliseconds. */
 const GRACE_MS = 5_000
 /** A closed loop with a number of requests gives up when nothing is answered for so long, in milliseconds. */
 const STALL_MS = 10_000
@@ -208,7 +209,7 @@ class RequestLoad {
   }
 
   async #until (isDone: () => boolean): Promise<void> {
-    const giveUpMs = performance.now() + GRACE_MS
+    const giveUpMs = performance.now() + (this.#parts.graceMs ?? GRACE_MS)
     while (!isDone() && performance.now() < giveUpMs) await sleep(TICK_MS)
   }
 

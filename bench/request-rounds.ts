@@ -168,10 +168,13 @@ export function sayRounds (recorder: Recorder): void {
   }
 }
 
-/** Every ratio so far with its spread over the rounds. */
+/** Every ratio so far with its spread over the rounds, one line for each pair under the same conditions. */
 export function sayRecordedRatios (recorder: Recorder): void {
+  const lines = new Map<string, string[]>()
   for (const { what, of, numerator, denominator, median, min, max } of recorder.ratios()) {
-    const where = Object.entries(of).map(([name, value]) => name === 'clients' ? `${value} clients` : name === 'rate' ? `${value}/s` : value).join(', ')
-    say(`  ${where === '' ? '' : `${where}: `}${what}: ${numerator} / ${denominator} = ${median.toFixed(2)} (${min.toFixed(2)} to ${max.toFixed(2)})`)
+    const where = Object.entries(of).map(([name, value]) => name === 'workload' ? value : name === 'rate' ? `${value}/s` : `${name} ${value}`).join(', ')
+    const line = `${where === '' ? '' : `${where}: `}${numerator} / ${denominator}`
+    lines.set(line, [...lines.get(line) ?? [], `${what} ${median.toFixed(2)} (${min.toFixed(2)} to ${max.toFixed(2)})`])
   }
+  for (const [line, said] of lines) say(`  ${line}: ${said.join(', ')}`)
 }

@@ -31,6 +31,8 @@ export interface Machine {
   readonly system: string
   /** Load average of the minute before: what else this machine did. */
   readonly loadBefore: number
+  /** Median time of an fsync where the data is, in milliseconds: what a commit waits for at least. */
+  readonly syncMs: number
 }
 
 export type Value = string | number | boolean | null

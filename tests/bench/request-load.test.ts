@@ -112,8 +112,30 @@ describe('beside a service that misbehaves', () => {
   })
 })
 
+test('gives back all that a client has, also when it has many', async () => {
+  const live = new Set<string>()
+  const waiting: Delivery[] = []
+  await beside(async (broker, delivery) => {
+    if (delivery.topic === 'requests/cancel') {
+      const { reservation } = JSON.parse(Buffer.from(delivery.payload).toString()) as { reservation: string }
+      expect(live.delete(reservation)).toBe(true)
+      return await reply(broker, delivery)
+    }
+    // Nobody can give back what it has not been told yet.
+    waiting.push(delivery)
+    if (waiting.length < 20) return
+    for (const one of waiting.splice(0)) {
+      const reservation = `R-${String(live.size).padStart(12, '0')}`
+      live.add(reservation)
+      await reply(broker, one, { reservation, secret: 's'.repeat(22) })
+    }
+  }, { type: 'open', perSecond: 200, seconds: 0.1 }, 1, 'writes')
+  expect(waiting).toHaveLength(0)
+  expect(live.size).toBe(0)
+})
+
 /** A broker whose service does what `serve` says with the nth request, counted from 0. */
-async function beside (serve: (broker: TestBroker, delivery: Delivery, n: number) => Promise<void>, pace: LoadParts['pace'], clients = 2): Promise<LoadFigures> {
+async function beside (serve: (broker: TestBroker, delivery: Delivery, n: number) => Promise<void>, pace: LoadParts['pace'], clients = 2, workload: LoadParts['workload'] = 'reads'): Promise<LoadFigures> {
   const broker = await startBroker()
   let n = 0
   await broker.bus.consume('requests/+', {
@@ -122,9 +144,9 @@ async function beside (serve: (broker: TestBroker, delivery: Delivery, n: number
       return deliveries.map(() => ACCEPTED)
     }
   })
-  return await runLoad({ ...BASE, clients, workload: 'reads', ports: { port: broker.port, wsPort: null }, pace, graceMs: 1_000 })
+  return await runLoad({ ...BASE, clients, workload, ports: { port: broker.port, wsPort: null }, pace, graceMs: 1_000 })
 }
 
-async function reply ({ bus }: TestBroker, { properties: { responseTopic = '', correlationData } }: Delivery): Promise<void> {
-  await bus.publish(responseTopic, '{"ok":true,"result":{}}', { qos: 1, properties: { ...correlationData && { correlationData } } })
+async function reply ({ bus }: TestBroker, { properties: { responseTopic = '', correlationData } }: Delivery, result: object = {}): Promise<void> {
+  await bus.publish(responseTopic, JSON.stringify({ ok: true, result }), { qos: 1, properties: { ...correlationData && { correlationData } } })
 }

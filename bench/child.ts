@@ -34,12 +34,12 @@ export class Child<Requests extends Record<string, { in: unknown, out: unknown }
     })
   }
 
-  /** Throws what the child threw, and when it does not answer in time. */
-  async ask<Name extends keyof Requests & string> (name: Name, parts: Requests[Name]['in']): Promise<Requests[Name]['out']> {
+  /** Throws what the child threw, and when it does not answer in time: `patienceMs`, or what the child was made with. */
+  async ask<Name extends keyof Requests & string> (name: Name, parts: Requests[Name]['in'], patienceMs = this.#patienceMs): Promise<Requests[Name]['out']> {
     const id = ++this.#asked
     const answered = new Promise<Answer>(resolve => this.#waiting.set(id, resolve))
     this.#process.send({ id, request: { name, parts } } satisfies Question)
-    const { reply, error } = await within(answered, `the answer to ${name}`, this.#patienceMs)
+    const { reply, error } = await within(answered, `the answer to ${name}`, patienceMs)
     if (error !== undefined) throw new Error(error)
     return reply
   }

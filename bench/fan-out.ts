@@ -4,6 +4,8 @@ import { say, sayDelivered, sayRatios, whole } from './figures.js'
 import type { MqttVersion, Qos } from './mqtt-bytes.js'
 import type { Options } from './options.js'
 import { Publisher } from './publisher.js'
+import { Recorder } from './recorder.js'
+import type { ScenarioResult } from './results.js'
 import { startSubscribers } from './subscribers.js'
 
 const TOPIC = 'bench/fan-out'
@@ -24,19 +26,39 @@ interface Run extends Variant {
 }
 
 /** parkmq, stock aedes and mosquitto in turn. Whoever loses something is shown with what arrived. */
-export async function fanOut ({ rounds = 3, messages = 6_000, subscribers = 50, qos, mqtt, brokers = BROKERS }: Options): Promise<void> {
+export async function fanOut ({ rounds = 3, messages = 6_000, subscribers = 50, qos, mqtt, brokers = BROKERS }: Options): Promise<ScenarioResult> {
+  const title = `Deliveries from one publisher (QoS 1 at least, window ${WINDOW}) of ${PAYLOAD_BYTES} bytes to many subscribers`
+  const recorder = new Recorder({ scenario: 'fan-out', title, parameters: { rounds, messages, subscribers, brokers } })
   const compared = available(brokers)
+  for (const broker of brokers) if (!compared.includes(broker)) recorder.absent(broker, `${broker} is not installed`)
   for (const variant of variants(qos, mqtt)) {
     const publishQos = Math.max(1, variant.qos)
     say(`fan-out: ${subscribers} subscribers, QoS ${variant.qos}, ${nameOf(variant.mqtt)}; one publisher, QoS ${publishQos}, window ${WINDOW}, ${whole(messages)} messages of ${PAYLOAD_BYTES} bytes`)
     const measured: Map<Broker, number>[] = []
     for (let round = 1; round <= rounds; round++) {
       const perSecond = new Map<Broker, number>()
-      for (const broker of compared) perSecond.set(broker, await measure(broker, { ...variant, messages, subscribers }, round))
+      for (const broker of compared) {
+        const { deliveriesPerSecond, cpuUs, delivered } = await measure(broker, { ...variant, messages, subscribers }, round)
+        perSecond.set(broker, deliveriesPerSecond)
+        const of = { system: broker, ...labelsOf(variant) }
+        const x = { name: 'subscribers', unit: '' }
+        recorder.add({ what: 'deliveries', of, x, y: { name: 'deliveries', unit: '1/s' } }, subscribers, deliveriesPerSecond)
+        recorder.add({ what: 'processor time', of, x, y: { name: 'processor time of a delivery', unit: 'us' } }, subscribers, cpuUs)
+        recorder.account(of, { expected: messages * subscribers, delivered })
+      }
       measured.push(perSecond)
+      const ours = perSecond.get('parkmq')
+      for (const [denominator, theirs] of perSecond) {
+        if (ours !== undefined && denominator !== 'parkmq') recorder.ratio({ what: 'deliveries', of: labelsOf(variant), numerator: 'parkmq', denominator, better: 'higher' }, ours / theirs)
+      }
     }
     sayRatios(measured, 'deliveries/s')
   }
+  return recorder.result()
+}
+
+function labelsOf ({ qos, mqtt }: Variant): { qos: string, mqtt: string } {
+  return { qos: String(qos), mqtt: mqtt === 5 ? '5.0' : '3.1.1' }
 }
 
 /** Without options the three that matter most; with them every combination asked for. */
@@ -45,8 +67,15 @@ function variants (qos: readonly Qos[] | undefined, mqtt: readonly MqttVersion[]
   return (qos ?? [1]).flatMap(one => (mqtt ?? [4] as const).map(version => ({ qos: one, mqtt: version })))
 }
 
-/** Deliveries a second, from the publisher's first write to the last subscriber's last message. */
-async function measure (broker: Broker, { qos, mqtt, messages, subscribers: count }: Run, round: number): Promise<number> {
+interface Measured {
+  /** From the publisher's first write to the last subscriber's last message. */
+  readonly deliveriesPerSecond: number
+  /** Microseconds of the broker's processor time for each delivery. */
+  readonly cpuUs: number
+  readonly delivered: number
+}
+
+async function measure (broker: Broker, { qos, mqtt, messages, subscribers: count }: Run, round: number): Promise<Measured> {
   const target = await startBroker(broker)
   const subscribers = await startSubscribers([{
     name: 'fan', count, ports: { port: target.port, wsPort: target.wsPort }, filter: TOPIC, qos, version: mqtt, transport: 'tcp', persistent: false, behaviour: 'healthy', highestNumber: WARM_UP_MESSAGES + messages
@@ -70,7 +99,7 @@ async function measure (broker: Broker, { qos, mqtt, messages, subscribers: coun
   await target.stop()
   say(`  round ${round}: ${broker.padEnd(9)} ${whole(perSecond).padStart(7)} deliveries/s, delivered ${sayDelivered(seen.delivered, messages * count)}; ` +
     `broker ${(cpuMs / seen.delivered * 1_000).toFixed(1)} us of processor time each, ${Math.round(cpuMs / seconds / 10)} % of a core; subscribers' process ${Math.round(generatorMs / seconds / 10)} %${sent.stopped === null ? '' : `; publisher: ${sent.stopped}`}`)
-  return perSecond
+  return { deliveriesPerSecond: perSecond, cpuUs: cpuMs / Math.max(1, seen.delivered) * 1_000, delivered: seen.delivered }
 }
 
 function nameOf (version: MqttVersion): string {

@@ -1,8 +1,10 @@
 // How benches say what they measured.
 import { build, type Histogram } from 'hdr-histogram-js'
 import type { Broker } from './brokers.js'
+import { clearProgress } from './progress.js'
 
 export function say (line: string): void {
+  clearProgress()
   process.stdout.write(`${line}\n`)
 }
 

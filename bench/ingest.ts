@@ -1,61 +1,107 @@
-// `ingest`: sensor messages as fast as they are committed.
-import { median, say } from './figures.js'
+// `ingest`: sensor messages as fast as they are committed, beside brokers that merely forward them and a hand-written service.
+import { say, whole } from './figures.js'
+import { GateGenerator } from './gate-generator.js'
+import type { GateFigures } from './gate-load.js'
+import { ingestOverTls } from './ingest-tls.js'
+import { percentileOf, sayLatency } from './latency.js'
 import type { Options } from './options.js'
-import { startParkmq, startSecureParkmq, startStockAedes } from './processes.js'
-import { load, sayLoad } from './publishers.js'
-import { rawSubscriber } from './raw-client.js'
+import { Progress } from './progress.js'
+import { Recorder } from './recorder.js'
+import { sayRecordedRatios } from './request-rounds.js'
+import type { Axis, ScenarioResult } from './results.js'
+import { availableSystems, COUNTING, lotNames, startSystem, type System, type SystemName } from './systems.js'
 
-const PUBLISHERS = 4
-const WINDOW = 64
-const MESSAGES = 50_000
-const LOTS = ['LOT-A', 'LOT-B', 'LOT-C', 'LOT-D']
+/** Of all publishers together in each measurement. */
+const MESSAGES = 100_000
+/** The hand-written service gets so many times fewer, or a round would last minutes. */
+const FEWER_FOR_SERVICE = 20
+const CAPACITY = 1_000_000
+const MESSAGES_A_SECOND: Axis = { name: 'sensor messages', unit: '1/s' }
+const MS: Axis = { name: 'time', unit: 'ms' }
 
-const topic = (publisher: number): string => `lots/${LOTS[publisher % LOTS.length]}/sensor`
-const payload = (publisher: number, n: number): string => JSON.stringify({ sensor: `gate-${publisher}`, epoch: 1, seq: n, delta: n % 2 === 0 ? -1 : 1 })
-
-/** Durable ingest beside the same aedes merely forwarding to one plain subscriber, in turn. */
-export async function ingest ({ rounds = 3, tls }: Options): Promise<void> {
-  if (tls?.includes('on')) return await ingestOverTls(rounds)
-  say(`ingest: ${PUBLISHERS} publishers, window ${WINDOW}, ${MESSAGES} messages each, QoS 1`)
-  const ratios: number[] = []
-  for (let round = 1; round <= rounds; round++) {
-    const parkmq = await startParkmq()
-    const durable = await load({ ports: parkmq, publishers: PUBLISHERS, window: WINDOW, messages: MESSAGES, topic, payload })
-    await parkmq.stop()
-    const aedes = await startStockAedes()
-    let delivered = 0
-    let allDelivered = (): void => {}
-    const all = new Promise<void>(resolve => { allDelivered = resolve })
-    const subscriber = await rawSubscriber(aedes, 'lots/+/sensor', () => { if (++delivered === PUBLISHERS * MESSAGES) allDelivered() })
-    const forwarding = await load({ ports: aedes, publishers: PUBLISHERS, window: WINDOW, messages: MESSAGES, topic, payload })
-    await all
-    subscriber.destroy()
-    await aedes.stop()
-    ratios.push(durable.perSecond / forwarding.perSecond)
-    say(`  round ${round}: parkmq, committed before PUBACK  ${sayLoad(durable)}`)
-    say(`           stock aedes, forwarding to one   ${sayLoad(forwarding)}`)
-    say(`           ratio ${(durable.perSecond / forwarding.perSecond).toFixed(2)}`)
-  }
-  say(`  median ratio ${median(ratios).toFixed(2)}`)
+interface Variant {
+  readonly publishers: number
+  readonly window: number
 }
 
-/** Durable ingest with TLS beside the same without, in turn. The publishers pay for TLS as well, on the same machine. */
-async function ingestOverTls (rounds: number): Promise<void> {
-  say(`ingest: ${PUBLISHERS} publishers, window ${WINDOW}, ${MESSAGES} messages each, QoS 1, with TLS 1.3 and without`)
-  const ratios: number[] = []
-  for (let round = 1; round <= rounds; round++) {
-    const results = []
-    for (const start of [startParkmq, startSecureParkmq]) {
-      const parkmq = await start()
-      results.push(await load({ ports: parkmq, publishers: PUBLISHERS, window: WINDOW, messages: MESSAGES, topic, payload }))
-      await parkmq.stop()
+interface Measured extends GateFigures {
+  /** Microseconds of the system's processor time for each message. */
+  readonly cpuUs: number
+}
+
+/** Each publisher with each window; to PUBACK, and to the update of `free` that includes the message. */
+export async function ingest ({ rounds = 3, tls, publishers = [4], window = [64], messages = MESSAGES, systems: asked = COUNTING }: Options): Promise<ScenarioResult | void> {
+  if (tls?.includes('on')) return await ingestOverTls(rounds)
+  const title = 'Sensor messages with an identity, QoS 1, each publisher in a lot of its own: to PUBACK, and to the first `free` that includes them, or to the plain subscriber that they are forwarded to'
+  const recorder = new Recorder({ scenario: 'ingest', title, parameters: { rounds, publishers, window, messages, systems: asked, qos: 1, mqtt: '3.1.1' } })
+  recorder.note('The PUBACK of parkmq follows the commit. That of mosquitto before a service says nothing of the service: compare what was heard.')
+  say(`ingest: ${title}; ${whole(messages)} messages in each of ${rounds} rounds`)
+  const names = availableSystems(asked, COUNTING, recorder)
+  const lots = lotNames(Math.max(...publishers))
+  const variants = publishers.flatMap(count => window.map((open): Variant => ({ publishers: count, window: open })))
+  const progress = new Progress('ingest', names.length * (rounds + 1) * variants.length)
+  const gates = new GateGenerator()
+  const systems: System[] = []
+  try {
+    for (const name of names) {
+      const system = await startSystem(name, { lots, capacity: CAPACITY })
+      systems.push(system)
+      await gates.make(name, { ports: system.ports, hearing: system.answers === 'echo' ? 'forwarded' : 'free', gates: lots.map(lot => ({ lot, capacity: CAPACITY, step: 1 })) })
     }
-    const [plain, secure] = results
-    if (plain === undefined || secure === undefined) return
-    ratios.push(secure.perSecond / plain.perSecond)
-    say(`  round ${round}: without TLS  ${sayLoad(plain)}`)
-    say(`           with TLS     ${sayLoad(secure)}`)
-    say(`           ratio ${(secure.perSecond / plain.perSecond).toFixed(2)}`)
+    // Round 0 warms up what is measured.
+    for (let round = 0; round <= rounds; round++) {
+      for (const variant of variants) {
+        const measured = new Map<SystemName, Measured>()
+        for (let i = 0; i < systems.length; i++) {
+          const system = systems[(i + round) % systems.length] as System
+          measured.set(system.name, await measure(gates, system, variant, messages, progress))
+        }
+        if (round > 0) record(recorder, variant, measured, round)
+      }
+    }
+  } finally {
+    await gates.stop()
+    for (const system of systems) await system.stop()
   }
-  say(`  median ratio ${median(ratios).toFixed(2)}`)
+  sayRecordedRatios(recorder)
+  return recorder.result()
+}
+
+async function measure (gates: GateGenerator, system: System, { publishers, window }: Variant, messages: number, progress: Progress): Promise<Measured> {
+  const total = system.name.startsWith('service') ? messages / FEWER_FOR_SERVICE : messages
+  progress.next(`${system.name}, ${publishers} publishers, window ${window}`)
+  return await gates.connected(system.name, async run => {
+    const before = system.cpuMs()
+    const figures = await run({ type: 'window', window, messages: Math.ceil(total / publishers) })
+    return { ...figures, cpuUs: (system.cpuMs() - before) * 1_000 / Math.max(1, figures.sent) }
+  }, publishers)
+}
+
+function record (recorder: Recorder, { publishers, window }: Variant, measured: ReadonlyMap<SystemName, Measured>, round: number): void {
+  const x = { name: 'publishers', unit: '' }
+  for (const [system, figures] of measured) {
+    const of = { system, window: String(window) }
+    const { sent, acknowledged, heard, updates, secondsToAck, secondsToHeard, ack, lag, cpuUs, closed } = figures
+    recorder.account({ ...of, publishers: String(publishers) }, { sent, acknowledged, 'heard of': heard, 'updates delivered': updates, closed: closed.length })
+    recorder.add({ what: 'throughput to PUBACK', of, x, y: MESSAGES_A_SECOND }, publishers, acknowledged / secondsToAck)
+    recorder.add({ what: 'throughput to the effect', of, x, y: MESSAGES_A_SECOND }, publishers, heard / secondsToHeard)
+    recorder.add({ what: 'processor time', of, x, y: { name: 'processor time of a message', unit: 'us' } }, publishers, cpuUs)
+    for (const percentile of [50, 95, 99] as const) {
+      recorder.add({ what: 'time to PUBACK', of: { ...of, percentile: `p${percentile}` }, x, y: MS }, publishers, percentileOf(ack, percentile))
+      recorder.add({ what: 'time to the effect', of: { ...of, percentile: `p${percentile}` }, x, y: MS }, publishers, percentileOf(lag, percentile))
+    }
+    say(`  round ${round}, ${publishers} publishers, window ${window}: ${system.padEnd(17)} PUBACK ${whole(acknowledged / secondsToAck).padStart(7)}/s after ${sayLatency(ack)}; ` +
+      `effect ${whole(heard / secondsToHeard).padStart(7)}/s after ${sayLatency(lag)}; ${cpuUs.toFixed(1)} us of processor time each` +
+      `${acknowledged < sent ? `; ${whole(sent - acknowledged)} NOT ACKNOWLEDGED` : ''}${heard < sent ? `; ${whole(sent - heard)} NOT HEARD OF` : ''}${closed.length > 0 ? `; ${closed.length} connections: ${closed[0]}` : ''}`)
+  }
+  const ours = measured.get('parkmq')
+  if (ours === undefined) return
+  for (const [denominator, theirs] of measured) {
+    if (denominator === 'parkmq') continue
+    const key = { of: { publishers: String(publishers), window: String(window) }, numerator: 'parkmq', denominator, better: 'higher' } as const
+    // What a service behind a broker has done is not known from that broker's PUBACK.
+    if (!denominator.startsWith('service')) recorder.ratio({ what: 'throughput to PUBACK', ...key }, ours.acknowledged / ours.secondsToAck / (theirs.acknowledged / theirs.secondsToAck))
+    recorder.ratio({ what: 'throughput to the effect', ...key }, ours.heard / ours.secondsToHeard / (theirs.heard / theirs.secondsToHeard))
+    recorder.ratio({ what: 'processor time', ...key, better: 'lower' }, ours.cpuUs / theirs.cpuUs)
+  }
 }

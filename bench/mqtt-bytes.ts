@@ -94,20 +94,22 @@ export function packetIdOf (number: number): number {
   return (number - 1) % 65_535 + 1
 }
 
-function packet (head: number, body: Buffer): Buffer {
+/** A packet with its fixed header. */
+export function packet (head: number, body: Buffer): Buffer {
   return Buffer.concat([Buffer.from([head, ...varint(body.length)]), body])
 }
 
-function string (text: string): Buffer {
+/** A UTF-8 string behind its length. */
+export function string (text: string): Buffer {
   const bytes = Buffer.from(text)
   return Buffer.concat([uint16(bytes.length), bytes])
 }
 
-function uint16 (n: number): Buffer {
+export function uint16 (n: number): Buffer {
   return Buffer.from([n >> 8, n & 0xff])
 }
 
-function varint (n: number): number[] {
+export function varint (n: number): number[] {
   const bytes: number[] = []
   do {
     const more = n >= 128

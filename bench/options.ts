@@ -3,6 +3,8 @@ import { parseArgs } from 'node:util'
 import { BROKERS, type Broker } from './brokers.js'
 import type { MqttVersion, Qos } from './mqtt-bytes.js'
 import type { Transport } from './raw-client.js'
+import { SYSTEMS, type SystemName } from './systems.js'
+import { UsageError } from './usage-error.js'
 
 export const SESSIONS = ['clean', 'persistent'] as const
 export type Session = (typeof SESSIONS)[number]
@@ -23,11 +25,25 @@ export interface Options {
   readonly session?: readonly Session[]
   readonly brokers?: readonly Broker[]
   readonly tls?: readonly OnOff[]
+  readonly clients?: readonly number[]
+  readonly systems?: readonly SystemName[]
+  readonly rate?: number
+  readonly lots?: number
+  readonly ids?: OnOff
+  readonly seed?: number
+  readonly publishers?: readonly number[]
+  readonly window?: readonly number[]
+  /** For every scenario. */
+  readonly results?: string
 }
 
 export type OptionName = keyof Options
 
 const number = (most: number) => (text: string): number | null => /^[1-9]\d*$/.test(text) && Number(text) <= most ? Number(text) : null
+const numbers = (most: number) => (text: string): readonly number[] | null => {
+  const read = text.split(',').map(number(most))
+  return read.every(one => one !== null) ? read : null
+}
 const among = <T extends string | number>(known: readonly T[]) => (text: string): readonly T[] | null => {
   const found = text.split(',').map(one => known.find(value => String(value) === one))
   return found.every(one => one !== undefined) ? found : null
@@ -45,10 +61,17 @@ export const OPTIONS: { readonly [Name in OptionName]-?: { readonly value: strin
   transport: { value: 'tcp,ws', help: 'only these', read: among<Transport>(['tcp', 'ws']) },
   session: { value: SESSIONS.join(','), help: 'only these', read: among(SESSIONS) },
   brokers: { value: BROKERS.join(','), help: 'only these', read: among(BROKERS) },
-  tls: { value: ON_OFF.join(','), help: '`off,on` compares parkmq with TLS to itself without', read: among(ON_OFF) }
+  tls: { value: ON_OFF.join(','), help: '`off,on` compares parkmq with TLS to itself without', read: among(ON_OFF) },
+  clients: { value: 'n,n', help: 'clients that make requests, 1 to 1,000', read: numbers(1_000) },
+  systems: { value: 'name,name', help: `only these of ${SYSTEMS.join(', ')}`, read: among(SYSTEMS) },
+  rate: { value: 'n', help: 'requests a second where a rate is fixed, 1 to 100,000', read: number(100_000) },
+  lots: { value: 'n', help: 'lots, 1 to 10,000', read: number(10_000) },
+  ids: { value: 'on|off', help: 'whether changing requests carry a requestId', read: text => ON_OFF.find(one => one === text) ?? null },
+  seed: { value: 'n', help: 'seed of what is chosen at random', read: number(Number.MAX_SAFE_INTEGER) },
+  publishers: { value: 'n,n', help: 'sensors that publish at once, each in a lot of its own, 1 to 1,000', read: numbers(1_000) },
+  window: { value: 'n,n', help: 'unacknowledged messages of each publisher, 1 to 1,000', read: numbers(1_000) },
+  results: { value: 'FILE', help: 'with every scenario: write what was measured as JSON (bench/results.ts)', read: text => text === '' ? null : text }
 }
-
-export class UsageError extends Error {}
 
 /** The scenarios and options of a command line. Throws `UsageError` that names what is wrong and what there is. */
 export function readOptions (args: readonly string[]): { names: string[], options: Options, help: boolean } {

@@ -12,6 +12,8 @@ import type { Ports } from './raw-client.js'
 
 export interface Target extends Ports {
   readonly process: ChildProcess
+  /** Where parkmq serves /metrics, with `--http-port`. */
+  readonly http?: string
   /** Milliseconds from the start of the process to its `ready`. */
   readonly readyMs: number
   /** Resident memory in bytes. */
@@ -22,7 +24,8 @@ export interface Target extends Ports {
   stop (): Promise<void>
 }
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+/** The folder of package.json, seen from `dist/bench/`. */
+export const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const STOP_MS = 5_000
 const START_MS = 30_000
 const CLOCK_TICK_MS = 10
@@ -34,8 +37,8 @@ export async function startParkmq (args: readonly string[] = []): Promise<Target
     program: process.execPath,
     args: [join(ROOT, 'bin/parkmq.js'), 'start', '--port', '0', '--ws-port', '0', '--data', data, ...args],
     ready: line => {
-      const said = JSON.parse(line) as { msg?: string, mqtt?: string, ws?: string }
-      return said.msg === 'ready' ? { port: Number(new URL(said.mqtt ?? '').port), wsPort: Number(new URL(said.ws ?? '').port) } : null
+      const said = JSON.parse(line) as { msg?: string, mqtt?: string, ws?: string, http?: string }
+      return said.msg === 'ready' ? { port: Number(new URL(said.mqtt ?? '').port), wsPort: Number(new URL(said.ws ?? '').port), ...said.http !== undefined && { http: said.http } } : null
     },
     folder: data
   })
@@ -84,12 +87,21 @@ export async function startMosquitto ({ durable }: { durable: boolean }): Promis
   return await startTarget({ program, args: ['-c', config], says: 'stderr', ready: line => line.endsWith(' running') ? { port, wsPort: null } : null, folder })
 }
 
+/** A compiled script of bench/ that serves at the broker on `port`, given as its first argument, and prints `ready`. */
+export async function startBeside (script: string, port: number, args: readonly string[] = [], folder: string | null = null): Promise<Target> {
+  return await startTarget({
+    program: process.execPath, args: [join(ROOT, 'dist/bench', script), String(port), ...args], ready: line => line === 'ready' ? { port, wsPort: null } : null, folder
+  })
+}
+
+type Ready = Ports & Pick<Target, 'http'>
+
 interface TargetParts {
   readonly program: string
   readonly args: readonly string[]
   readonly says?: 'stdout' | 'stderr'
   /** Null: this line does not say that it is ready. */
-  readonly ready: (line: string) => Ports | null
+  readonly ready: (line: string) => Ready | null
   /** Removed at the end. */
   readonly folder: string | null
 }
@@ -102,7 +114,7 @@ async function startTarget ({ program, args, says = 'stdout', ready, folder }: T
     if (folder !== null) rmSync(folder, { recursive: true, force: true })
   }
   process.once('exit', end)
-  const ports = await new Promise<Ports>((resolve, reject) => {
+  const ports = await new Promise<Ready>((resolve, reject) => {
     const fail = (why: string): void => reject(new Error(`${program} ${args.join(' ')} ${why}`))
     const late = setTimeout(() => fail(`was not ready within ${START_MS / 1_000} s`), START_MS)
     child.once('error', error => fail(error.message))
@@ -146,7 +158,7 @@ async function startTarget ({ program, args, says = 'stdout', ready, folder }: T
   }
 }
 
-function newFolder (): string {
+export function newFolder (): string {
   return mkdtempSync(join(tmpdir(), 'parkmq-bench-'))
 }
 

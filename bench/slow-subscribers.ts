@@ -9,6 +9,8 @@ import { SESSIONS, type Options, type Session } from './options.js'
 import type { Target } from './processes.js'
 import { Publisher } from './publisher.js'
 import type { Transport } from './raw-client.js'
+import { Recorder } from './recorder.js'
+import type { ScenarioResult } from './results.js'
 import { MemoryWatch } from './memory-watch.js'
 import { startSubscribers, type Group } from './subscribers.js'
 
@@ -38,13 +40,15 @@ interface Combination {
 }
 
 /** Every combination asked for; with `minutes` the one that asks most of a broker, or the ones asked for. */
-export async function slow (options: Options): Promise<void> {
+export async function slow (options: Options): Promise<ScenarioResult> {
   const { minutes, mqtt: versions = [4], subscribers = 50, brokers = ['parkmq'] } = options
   const long = minutes !== undefined
   const seconds = long ? minutes * 60 : options.seconds ?? 10
   const qoses = options.qos ?? (long ? [1] as const : [0, 1, 2] as const)
   const transports = options.transport ?? (long ? ['tcp'] as const : ['tcp', 'ws'] as const)
   const sessions = options.session ?? (long ? ['persistent'] as const : SESSIONS)
+  const title = 'Healthy subscribers beside a frozen one and one that never acknowledges, and without those'
+  const recorder = new Recorder({ scenario: 'slow', title, parameters: { brokers, mqtt: versions, transports, qos: qoses, sessions, subscribers, seconds, perSecond: PER_SECOND, payloadBytes: PAYLOAD_BYTES } })
   say(`slow: one frozen and one never-acknowledging subscriber beside ${subscribers} healthy ones; one publisher, ${PER_SECOND} messages of ${PAYLOAD_BYTES} bytes a second for ${seconds} s`)
   for (const broker of available(brokers)) {
     for (const version of versions) {
@@ -54,22 +58,23 @@ export async function slow (options: Options): Promise<void> {
           continue
         }
         for (const qos of qoses) {
-          for (const session of sessions) await measure({ broker, qos, transport, session, version, healthy: subscribers, seconds })
+          for (const session of sessions) await measure(recorder, { broker, qos, transport, session, version, healthy: subscribers, seconds })
         }
       }
     }
   }
+  return recorder.result()
 }
 
 /** The same once without the slow ones: what gap this machine makes by itself. */
-async function measure (combination: Combination): Promise<void> {
+async function measure (recorder: Recorder, combination: Combination): Promise<void> {
   const { broker, qos, transport, session, version, seconds } = combination
   say(`  ${broker}, QoS ${qos}, ${transport}, ${session} sessions, MQTT ${version === 5 ? '5.0' : '3.1.1'}`)
-  await run({ ...combination, seconds: Math.min(seconds, 10) }, 'without', [])
-  await run(combination, 'with', ['frozen', 'never-acks'])
+  await run(recorder, { ...combination, seconds: Math.min(seconds, 10) }, 'without', [])
+  await run(recorder, combination, 'with', ['frozen', 'never-acks'])
 }
 
-async function run (combination: Combination, name: 'with' | 'without', slowOnes: readonly ('frozen' | 'never-acks')[]): Promise<void> {
+async function run (recorder: Recorder, combination: Combination, name: 'with' | 'without', slowOnes: readonly ('frozen' | 'never-acks')[]): Promise<void> {
   const { broker, qos, transport, session, version, healthy, seconds } = combination
   const target = await startBroker(broker)
   const group = (of: Pick<Group, 'name' | 'count' | 'filter' | 'behaviour'>): Group => ({
@@ -101,6 +106,9 @@ async function run (combination: Combination, name: 'with' | 'without', slowOnes
   const due = PER_SECOND * seconds
   say(`    ${name.padEnd(7)} the slow ones: healthy got ${sayDelivered(seen.delivered, sent.sent * healthy)}${sent.sent < due ? `; the publisher was held up: ${whole(sent.sent)} of ${whole(due)} published` : ''}; ` +
     `longest gap ${longestGapMs.toFixed(0)} ms (event loops stood still for at most ${subscribersLoopMs.toFixed(0)} ms in the subscribers' process, ${Math.max(0, loop.max / 1e6 - RESOLUTION_MS).toFixed(0)} ms in the publisher's)`)
+  const of = { system: broker, qos: String(qos), transport, session, mqtt: version === 5 ? '5.0' : '3.1.1' }
+  recorder.add({ what: 'longest gap', of, x: { name: 'slow subscribers', unit: '' }, y: { name: 'longest gap of a healthy one', unit: 'ms' } }, slowOnes.length, longestGapMs)
+  recorder.account({ ...of, slow: name }, { published: sent.sent, due, expected: sent.sent * healthy, delivered: seen.delivered, repeated: seen.repeated, 'out of order': seen.disordered, closed: seen.closed.length })
   if (seen.repeated + seen.disordered > 0) say(`            repeated ${whole(seen.repeated)}, out of order ${whole(seen.disordered)}`)
   if (seen.closed.length > 0) say(`            ${seen.closed.length} healthy ones were closed: ${seen.closed[0]}`)
   if (sent.stopped !== null) say(`            publisher: ${sent.stopped}`)

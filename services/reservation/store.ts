@@ -1,5 +1,4 @@
 // The reservation service's queries: what a batch of requests may touch, and the lists it answers.
-import { sql } from 'kysely'
 import type { Id } from '../../shared/lot.js'
 import type { Reservation } from '../../shared/reservation.js'
 import type { RequestBody } from '../../shared/schemas.js'
@@ -37,7 +36,7 @@ export async function loadFor (tx: LedgerTransaction, requests: readonly Request
     }
   }
   const { database } = tx
-  const live = await selectByKeys(database, 'reservations', ['lot', 'plate'], [...byPlate.values()], sql`t.due_at_ms is not null`)
+  const live = await selectByKeys(database, 'reservations', ['lot', 'plate'], [...byPlate.values()], 't.due_at_ms is not null')
   const named = [...await selectByKeys(database, 'reservations', ['id'], [...byId].map(id => [id])), ...live].map(reservationOf)
   // The lots first: applying what is due changes reservations, and those read above must then not be the older ones.
   await tx.load([...lots, ...named.map(reservation => reservation.lot)])

@@ -6,6 +6,7 @@ import { clientsCommand } from './clients.js'
 import { doctorCommand } from './doctor.js'
 import { EXIT } from './exit.js'
 import { lotCommands } from './lots.js'
+import { monitorCommand } from './monitor.js'
 import { reservationCommands } from './reservations.js'
 import { simulateCommand } from './simulate.js'
 import { startCommand } from './start.js'
@@ -19,7 +20,7 @@ const program = new Command('parkmq')
   .showHelpAfterError('(--help shows how)')
   .exitOverride()
 
-const commands = [startCommand(), ...lotCommands(), ...reservationCommands(), watchCommand(), clientsCommand(), auditCommand(), userCommand(), simulateCommand(), doctorCommand()]
+const commands = [startCommand(), ...lotCommands(), ...reservationCommands(), watchCommand(), monitorCommand(), clientsCommand(), auditCommand(), userCommand(), simulateCommand(), doctorCommand()]
 for (const command of commands) program.addCommand(inherit(command))
 
 /** A parse error of any command becomes an exception, so that it has our exit code. */

@@ -46,9 +46,15 @@ async function monitor (lot: string, forSeconds: number, options: ClientOptions)
 function print (message: MonitorMessage, { json }: ClientOptions): void {
   if (json) process.stdout.write(`${JSON.stringify(message)}\n`)
   else if (message.monitor !== 'end') process.stdout.write(`${lineOf(message)}\n`)
-  else if (message.why !== 'unmonitored' && message.why !== 'stopping') process.stderr.write(`the monitor of ${message.lot} has ended: ${WHY[message.why]}\n`)
+  else if (message.why !== 'unmonitored' && message.why !== 'stopping') process.stderr.write(`${endOf(message)}\n`)
 }
 
-function lineOf ({ at, lot, free, capacity, open, quality }: Exclude<MonitorMessage, { monitor: 'end' }>): string {
+/** The end of a monitor in words. */
+export function endOf ({ lot, why }: Extract<MonitorMessage, { monitor: 'end' }>): string {
+  return `the monitor of ${lot} has ended: ${WHY[why]}`
+}
+
+/** One change of a lot, or its state at the beginning. */
+export function lineOf ({ at, lot, free, capacity, open, quality }: Exclude<MonitorMessage, { monitor: 'end' }>): string {
   return `${local(at)} ${lot} ${free}/${capacity} ${open ? 'open' : 'closed'} ${quality}`
 }

@@ -6,7 +6,7 @@ import { expect, test } from 'vitest'
 import type { Clock } from '../../shared/clock.js'
 import { freePlaces } from '../../shared/lot.js'
 import { ManualClock } from '../support/clock.js'
-import { connectTestClient, json, startTestApp, testFolder, type TestClient } from '../support/app.js'
+import { connectTestClient, json, memoryFolder, startTestApp, type TestClient } from '../support/app.js'
 import { Model } from './model.js'
 import { choicesOf, seeds } from './random.js'
 
@@ -19,7 +19,7 @@ interface Message { sensor: string, epoch: number, seq: number, delta: number, p
 
 test.each(seeds(3))('the whole agrees with the model, seed %i', { timeout: 120_000 }, async seed => {
   const { chance, below, pick } = choicesOf(seed)
-  const data = testFolder()
+  const data = memoryFolder()
   const clock = new ManualClock()
   const settings = { lots: [{ lot: 'S', capacity: CAPACITY, occupied: 4 }], times: TIMES, limits: { reservationsPerPlate: 1_000 } }
   const model = new Model(CAPACITY, 4, TIMES)

@@ -2,7 +2,8 @@
 import { createHash } from 'node:crypto'
 import type { Choices } from './random.js'
 import { shownAt } from './wall-clock.js'
-import type { ModelReservation, WindowsModel } from './windows-model.js'
+import type { WindowsModel } from './windows-model.js'
+import type { ModelReservation } from './windows-words.js'
 
 export interface Asked {
   readonly method: string

@@ -3,7 +3,7 @@
 import type { Command } from 'commander'
 import { monitorLot } from '../shared/lot-monitor.js'
 import { shownUrl } from '../shared/mqtt-client.js'
-import { MAX_MONITOR_SECONDS, type MonitorMessage } from '../shared/schemas.js'
+import { MAX_MONITOR_SECONDS, type MonitorEnd, type MonitorMessage } from '../shared/schemas.js'
 import { clientCommand, printReply, seconds, UsageError, withService, type ClientOptions } from './client.js'
 import { local } from './table.js'
 
@@ -46,11 +46,11 @@ async function monitor (lot: string, forSeconds: number, options: ClientOptions)
 function print (message: MonitorMessage, { json }: ClientOptions): void {
   if (json) process.stdout.write(`${JSON.stringify(message)}\n`)
   else if (message.monitor !== 'end') process.stdout.write(`${lineOf(message)}\n`)
-  else if (message.why !== 'unmonitored' && message.why !== 'stopping') process.stderr.write(`${endOf(message)}\n`)
+  else if (message.why !== 'unmonitored' && message.why !== 'stopping') process.stderr.write(`${endOf(message.lot, message.why)}\n`)
 }
 
 /** The end of a monitor in words. */
-export function endOf ({ lot, why }: Extract<MonitorMessage, { monitor: 'end' }>): string {
+export function endOf (lot: string, why: MonitorEnd): string {
   return `the monitor of ${lot} has ended: ${WHY[why]}`
 }
 

@@ -34,6 +34,8 @@ export class LedgerTransaction {
   readonly times: LedgerTimes
   /** As the tables have them. */
   readonly #loaded = new Map<Id, Lot>()
+  /** The versions that were committed: several writes of one transaction are one change. */
+  readonly #versions = new Map<Id, number>()
   /** Changed and not written yet. */
   readonly #lots = new Map<Id, Lot>()
   /** Changed and not written yet. */
@@ -66,7 +68,10 @@ export class LedgerTransaction {
   async load (ids: Iterable<Id>): Promise<void> {
     const missing = [...new Set(ids)].filter(id => !this.#loaded.has(id))
     const rows = await selectByKeys(this.database, 'lots', ['id'], missing.map(id => [id]))
-    for (const row of rows) this.#loaded.set(row.id, lotOf(row))
+    for (const row of rows) {
+      this.#loaded.set(row.id, lotOf(row))
+      this.#versions.set(row.id, row.version)
+    }
     await applyDue(this, rows.filter(row => row.due_at_ms !== null && row.due_at_ms <= this.nowMs).map(row => row.id))
   }
 
@@ -97,7 +102,7 @@ export class LedgerTransaction {
     this.#lots.set(lot.id, {
       ...lot,
       quality: qualityAt(lot, this.nowMs, this.times.staleAfterMs),
-      version: (this.#loaded.get(lot.id)?.version ?? 0) + 1,
+      version: (this.#versions.get(lot.id) ?? 0) + 1,
       changedAtMs: this.nowMs
     })
   }
@@ -106,6 +111,7 @@ export class LedgerTransaction {
   async removeLot (id: Id): Promise<void> {
     this.#lots.delete(id)
     this.#loaded.delete(id)
+    this.#versions.delete(id)
     this.#windows.delete(id)
     this.#changed.add(id)
     this.lotsWithChangedBays.add(id)

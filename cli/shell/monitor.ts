@@ -15,10 +15,10 @@ export async function monitorLot (shell: Shell): Promise<void> {
   say('each change is a line; Ctrl-C ends')
   const result = await shell.lasting(async stop => await monitor({
     client: desk.client, requester, lot, forSeconds, stop,
-    onMessage: message => say(message.monitor === 'end' ? endOf(message) : lineOf(message)),
+    onMessage: message => { if (message.monitor !== 'end') say(lineOf(message)) },
     onTrouble: say
   }))
-  if (result.type === 'refused') say(refusalText(result.reply.error))
+  say(result.type === 'refused' ? refusalText(result.reply.error) : endOf(lot, result.why))
 }
 
 function readLength (text: string): number {

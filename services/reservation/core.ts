@@ -105,7 +105,7 @@ export function change (here: Place, reservation: Reservation, asked: Change, no
   const window = { fromMs: asked.fromMs ?? reservation.fromMs, toMs: asked.toMs ?? reservation.toMs }
   const isSame = window.fromMs === reservation.fromMs && window.toMs === reservation.toMs
   const plate = asked.plate ?? reservation.plate
-  if (isSame && !moves) return decided({ ...reservation, plate })
+  if (isSame && !moves) return decided(plate === reservation.plate ? reservation : { ...reservation, plate })
   if (!isSame) {
     const wrong = checkWindow(window, nowMs, rules, reservation.fromMs)
     if (wrong) return wrong

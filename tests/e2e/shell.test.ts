@@ -124,7 +124,7 @@ describe.skipIf(whyNot() !== null)('the shell', { timeout: 120_000 }, () => {
   test('tells prices, sells a permit only when it is asked for twice, and watches a lot until Ctrl-C', async () => {
     const { terminal, client } = await enter({ permits: [{ permit: 'DAY', name: 'One day', priceCents: 1_205, stock: 1 }] })
     await choose(terminal, 'quote', /quote /)
-    await choose(terminal, 'south', /SOUTH/)
+    await answer(terminal, /Which lot\?/, 'south')
     await answer(terminal, /From when\?/, '2027-12-24T18:00')
     await answer(terminal, /Until when, or for how long\?/, '2h')
     await terminal.sees(/SOUTH costs 4\.00 EUR/)
@@ -139,7 +139,7 @@ describe.skipIf(whyNot() !== null)('the shell', { timeout: 120_000 }, () => {
     }
     expect(await client.request('permit', { permit: 'DAY' })).toMatchObject({ stock: 0 })
     await choose(terminal, 'monitor', /monitor/)
-    await choose(terminal, 'south', /SOUTH/)
+    await answer(terminal, /Which lot\?/, 'south')
     await answer(terminal, /For how long\?/, '5m')
     await terminal.sees(/SOUTH 1\/1 open/)
     await client.publish('lots/SOUTH/sensor', '1')

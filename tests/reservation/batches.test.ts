@@ -48,13 +48,15 @@ function named (given: Given | undefined): Record<string, unknown> {
   return { reservation: given?.reservation, secret: given?.secret }
 }
 
+const NO_MONITORS = { count: 0, isStopping: false, limits: { monitors: 0, monitorsPerClient: 0 }, has: () => false, countOf: () => 0 }
+
 /** A ledger of its own; what it returns carries out one batch. `status` is the code of a refusal. */
 async function openBatches (): Promise<(asked: readonly Asked[]) => Promise<Given[]>> {
   const config = Config.parse({ data: testFolder(), timeZone: 'UTC', lots: [{ lot: 'ONE', capacity: 1 }, { lot: 'TWO', capacity: 2 }] })
   const ledger = await openLedger({ config, clock: new ManualClock(), metrics: createMetrics() })
   onTestFinished(() => ledger.close())
   await seedLots(ledger, config.lots, lotDefaultsOf(config))
-  const settings = { rules: rulesOf(config), limits: config.limits, lots: lotDefaultsOf(config), prices: config, about: async () => ({}) }
+  const settings = { rules: rulesOf(config), limits: config.limits, lots: lotDefaultsOf(config), prices: config, remembers: true, monitors: NO_MONITORS, about: async () => ({}) }
   return async asked => {
     const answers = await ledger.transact('test', async tx => await answerBatch(tx, asked.map(requestOf), settings))
     return answers.map(({ answer }) => answer.ok ? { status: 'done', ...answer.result as Given } : { status: answer.error.code })

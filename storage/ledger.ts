@@ -26,6 +26,7 @@ export interface LedgerParts {
 
 export class Ledger {
   readonly feed = new ChangeFeed()
+  readonly #onNotices = new Set<() => void>()
   readonly #windows = new WindowsCache()
   /** Why the last transaction or read failed; null when it did not. */
   #failing: UnavailableError | null = null
@@ -54,8 +55,15 @@ export class Ledger {
     }))
     tx.committed()
     metrics.commitSeconds.observe({ service }, (performance.now() - startedMs) / 1_000)
+    if (tx.hasNotices) for (const listener of this.#onNotices) listener()
     this.feed.tell(tx.changedLots, tx.lotsWithChangedBays)
     return result
+  }
+
+  /** Calls `listener` after every commit that left notices (waiting.ts). Returns how to stop it. */
+  listenToNotices (listener: () => void): () => void {
+    this.#onNotices.add(listener)
+    return () => { this.#onNotices.delete(listener) }
   }
 
   /** Runs a read outside a transaction, with the same errors as `transact`. */

@@ -32,7 +32,7 @@ export function jsonRows (engine: Engine, columns: readonly (readonly [name: str
  */
 const statements = new Map<string, CompiledQuery>()
 
-/** The statement of this shape with `json` as its one parameter. `build` is given a parameter that stands for it. */
+/** The statement of this shape with `json` as its one parameter, which `build` has in it once. */
 function statement<R> ({ kysely, engine }: Database, shape: string, json: string, build: () => RawBuilder<R>): CompiledQuery<R> {
   const key = `${engine} ${shape}`
   let compiled = statements.get(key)
@@ -57,6 +57,19 @@ export async function selectByKeys<T extends keyof Tables, K extends keyof Table
     const on = sql.join(keys.map(key => sql`t.${sql.ref(key)} = given.${sql.ref(key)}`), sql` and `)
     return sql<Tables[T]>`select t.* from ${given} as given join ${sql.table(table)} as t on ${on} where ${sql.raw(where)}`
   })
+  return (await database.kysely.executeQuery(query)).rows
+}
+
+/**
+ * The rows of any query over given rows; one statement. `shape` names the query: the same name must always build the same
+ * text, with no other parameter in it than the given rows.
+ */
+export async function selectGiven<R> (
+  database: Database, shape: string, columns: readonly (readonly [name: string, type: ColumnType])[], values: readonly (readonly Cell[])[],
+  build: (given: RawBuilder<unknown>) => RawBuilder<R>
+): Promise<R[]> {
+  if (values.length === 0) return []
+  const query = statement<R>(database, shape, JSON.stringify(values), () => build(jsonRows(database.engine, columns, [])))
   return (await database.kysely.executeQuery(query)).rows
 }
 

@@ -51,6 +51,7 @@ export class LedgerTransaction {
   readonly #windows = new Map<Id, Overlaps>()
   #joined: NewWaiting[] = []
   readonly #left = new Map<string, Reservation>()
+  #hasNotices = false
   /** Lots whose bays were changed in this transaction: who changes bays says so here. */
   readonly lotsWithChangedBays = new Set<Id>()
 
@@ -63,6 +64,9 @@ export class LedgerTransaction {
 
   /** Lots that this transaction changed, removed or audited; complete after the last `flush`. */
   get changedLots (): ReadonlySet<Id> { return this.#changed }
+
+  /** Whether somebody on a waiting list is to be told what became of it; complete after the last `flush`. */
+  get hasNotices (): boolean { return this.#hasNotices }
 
   /** Loads the lots with these ids, each once in a transaction, and first applies what time has made due. */
   async load (ids: Iterable<Id>): Promise<void> {
@@ -232,6 +236,7 @@ export class LedgerTransaction {
     await upsert(this.database, 'lots', ['id'], [...this.#lots.values()].map(rowOfLot))
     await upsert(this.database, 'reservations', ['id'], [...this.#reservations.values()].map(rowOfReservation))
     await addWaiting(this.database, this.#joined)
+    if (this.#left.size > 0) this.#hasNotices = true
     await leaveWaiting(this.database, [...this.#left.values()], this.nowMs)
     await appendAudit(this.database, this.nowMs, this.#audit)
     for (const [id, lot] of this.#lots) this.#loaded.set(id, lot)

@@ -21,10 +21,14 @@ export interface NoticesParts {
 
 /** Sends what is there, and from now on what comes. */
 export function startNotices ({ bus, ledger, clock, log, metrics }: NoticesParts): { stop (): Promise<void> } {
+  let failing = false
   const send = async (): Promise<void> => {
     for (;;) {
       const notices = await ledger.read(async database => await noticesDue(database, AT_ONCE))
-      if (notices.length === 0) return
+      if (notices.length === 0) {
+        failing = false
+        return
+      }
       await Promise.all(notices.map(({ address, text }) => publishReply(bus, address, text)))
       metrics.published.inc({ kind: 'notice' }, notices.length)
       await ledger.transact('notices', async tx => await forgetNotices(tx.database, notices.map(notice => notice.id)))
@@ -35,10 +39,12 @@ export function startNotices ({ bus, ledger, clock, log, metrics }: NoticesParts
     work: send,
     onError: err => {
       metrics.publishFailures.inc({ kind: 'notice' })
-      log.error({ err }, 'notices could not be sent; trying again')
+      // Said once for a fault that lasts, not at every try.
+      if (!failing) log.error({ err }, 'notices could not be sent; trying again')
+      failing = true
     }
   })
-  const unlisten = ledger.feed.listen(() => pump.wake())
+  const unlisten = ledger.listenToNotices(() => pump.wake())
   pump.wake()
   return {
     async stop () {

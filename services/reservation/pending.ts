@@ -1,9 +1,10 @@
 // How many reservations each plate and each user has whose car has not come: what the limits of one plate and of one user
 // are held against, within a batch as well.
-import { sql, type RawBuilder } from 'kysely'
+import { sql } from 'kysely'
 import type { Id } from '../../shared/lot.js'
 import { PENDING_STATUSES, type Reservation } from '../../shared/reservation.js'
-import { jsonRows, type Database } from '../../storage/rows.js'
+import { selectGiven, type Database } from '../../storage/rows.js'
+import type { LedgerTransaction } from '../../storage/transaction.js'
 import { refuse, type Refused } from './core.js'
 
 export interface ReservationLimits {
@@ -22,9 +23,21 @@ export class Pending {
     this.#ofUser = ofUser
   }
 
-  /** Counts what is on the tables for these plates and users. */
-  static async load (database: Database, plates: ReadonlySet<string>, users: ReadonlySet<string>, limits: ReservationLimits): Promise<Pending> {
-    return new Pending(limits, await count(database, 'plate', plates), await count(database, 'owner', users))
+  /**
+   * Counts what these plates and users have. They may have some in lots that nobody asks about, where nobody has noticed yet
+   * that their time is over: that is applied first.
+   */
+  static async load (tx: LedgerTransaction, plates: ReadonlySet<string>, users: ReadonlySet<string>, limits: ReservationLimits): Promise<Pending> {
+    // What was changed must be on the tables to be counted.
+    if (plates.size + users.size > 0) await tx.flush()
+    let [ofPlates, ofUsers] = [await pendingOf(tx.database, 'plate', plates), await pendingOf(tx.database, 'owner', users)]
+    const late = [...ofPlates, ...ofUsers].filter(({ dueAtMs }) => dueAtMs <= tx.nowMs)
+    if (late.length > 0) {
+      await tx.load(late.map(({ lot }) => lot))
+      await tx.flush()
+      ;[ofPlates, ofUsers] = [await pendingOf(tx.database, 'plate', plates), await pendingOf(tx.database, 'owner', users)]
+    }
+    return new Pending(limits, summed(ofPlates), summed(ofUsers))
   }
 
   /** Null if one more is allowed. `user` is null for whoever has no limit. */
@@ -49,28 +62,26 @@ function add (counts: Map<string, number>, key: string, by: number): void {
   counts.set(key, (counts.get(key) ?? 0) + by)
 }
 
-/** Lots in which time has made something of these plates and users due. */
-export async function lotsLateFor (database: Database, plates: ReadonlySet<string>, users: ReadonlySet<string>, nowMs: number): Promise<Set<Id>> {
-  const late = new Set<Id>()
-  for (const [column, keys] of [['plate', plates], ['owner', users]] as const) {
-    if (keys.size === 0) continue
-    const { rows } = await sql<{ lot: Id }>`
-      select distinct r.lot as lot from ${given(database, keys)} as given join reservations as r on r.${sql.ref(column)} = given.key
-      where r.due_at_ms is not null and r.due_at_ms <= ${nowMs}`.execute(database.kysely)
-    for (const { lot } of rows) late.add(lot)
-  }
-  return late
+/** What a plate or a user has pending in one lot. */
+interface PendingIn {
+  readonly key: string
+  readonly lot: Id
+  readonly count: number
+  /** When the first of them is due. */
+  readonly dueAtMs: number
 }
 
-function given ({ engine }: Database, keys: ReadonlySet<string>): RawBuilder<unknown> {
-  return jsonRows(engine, [['key', 'text']], [...keys].map(key => [key]))
+async function pendingOf (database: Database, column: 'plate' | 'owner', keys: ReadonlySet<string>): Promise<PendingIn[]> {
+  const statuses = sql.join(PENDING_STATUSES.map(status => sql.lit(status)))
+  const rows = await selectGiven(database, `pending of ${column}`, [['key', 'text']], [...keys].map(key => [key]), given => sql<PendingIn>`
+    select given.key as key, r.lot as lot, count(*) as count, min(r.due_at_ms) as ${sql.ref('dueAtMs')}
+    from ${given} as given join reservations as r on r.${sql.ref(column)} = given.key
+    where r.due_at_ms is not null and r.status in (${statuses}) group by given.key, r.lot`)
+  return rows.map(row => ({ ...row, count: Number(row.count), dueAtMs: Number(row.dueAtMs) }))
 }
 
-async function count (database: Database, column: 'plate' | 'owner', keys: ReadonlySet<string>): Promise<Map<string, number>> {
-  if (keys.size === 0) return new Map()
-  const pending: RawBuilder<unknown> = sql.join(PENDING_STATUSES.map(status => sql.lit(status)))
-  const { rows } = await sql<{ key: string, count: number }>`
-    select given.key as key, count(*) as count from ${given(database, keys)} as given join reservations as r on r.${sql.ref(column)} = given.key
-    where r.due_at_ms is not null and r.status in (${pending}) group by given.key`.execute(database.kysely)
-  return new Map(rows.map(({ key, count }) => [key, Number(count)]))
+function summed (pending: readonly PendingIn[]): Map<string, number> {
+  const counts = new Map<string, number>()
+  for (const { key, count } of pending) add(counts, key, count)
+  return counts
 }

@@ -1,5 +1,5 @@
 // From the bytes on `requests/{method}` to a request that can be answered, or to the reason why it cannot.
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { mayCall, type Role } from '../../shared/access.js'
 import type { Delivery } from '../../shared/bus.js'
 import type { Refusal } from '../../shared/errors.js'
@@ -76,5 +76,5 @@ function canonical (value: unknown): string {
 }
 
 export function sha256 (text: string): string {
-  return createHash('sha256').update(text).digest('hex')
+  return hash('sha256', text)
 }

@@ -6,7 +6,7 @@ import { lotOf, reservationOf } from '../../storage/records.js'
 import { selectByKeys, type Database } from '../../storage/rows.js'
 import type { LedgerTransaction } from '../../storage/transaction.js'
 import type { Lot } from '../../shared/lot.js'
-import { lotsLateFor, Pending, type ReservationLimits } from './pending.js'
+import { Pending, type ReservationLimits } from './pending.js'
 import type { Request } from './requests.js'
 
 /** Loads what the requests may touch, with a fixed number of statements. Returns what their plates and users have pending. */
@@ -43,10 +43,7 @@ export async function loadFor (tx: LedgerTransaction, requests: readonly Request
   tx.know(named)
   for (const { id, lot } of named) if (placesOf.has(id)) placesIn.add(lot)
   await tx.loadWindows(placesIn)
-  // A plate may have reservations in other lots, in which nobody has noticed yet that they are over.
-  await tx.load(await lotsLateFor(database, plates, users, tx.nowMs))
-  if (plates.size > 0) await tx.flush()
-  return await Pending.load(database, plates, users, limits)
+  return await Pending.load(tx, plates, users, limits)
 }
 
 /** The newest reservations of a plate, for telling how they ended: a plate may have thousands. */

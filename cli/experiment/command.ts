@@ -71,6 +71,8 @@ async function semantics (options: SemanticsOptions): Promise<void> {
     const startedMs = performance.now()
     let progress: Progress = { history: 'off', done: 0, of: 0 }
     const line = (): string => progress.of === 0 ? 'making what the requests are about' : progressLine(progress, (performance.now() - startedMs) / 1_000)
+    // At once, not only at the first interval: where it is no terminal that may be later than what it tells of.
+    if (!options.quiet && !process.stderr.isTTY) process.stderr.write(`${line()}\n`)
     const stopProgress = options.quiet ? () => {} : showLine(line)
     try {
       return await runSemantics({ settings, signal: stop.signal, onProgress: now => { progress = now } })

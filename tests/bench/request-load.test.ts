@@ -106,9 +106,10 @@ describe('beside a service that misbehaves', () => {
       await new Promise(resolve => setTimeout(resolve, 200))
       for (const one of waiting) await reply(broker, one)
     }, { type: 'open', perSecond: 400, seconds: 1 }, 1)
-    expect(figures).toMatchObject({ sent: 400, answered: 400, unsent: 0 })
+    expect(figures.sent + figures.unsent).toBe(400)
+    expect(figures.answered).toBe(figures.sent)
     // From when each was sent, the half that was sent late looks fast.
-    expect(figures.latency.all?.meanMs).toBeGreaterThan(figures.uncorrected.meanMs * 1.1)
+    expect(figures.latency.all?.meanMs).toBeGreaterThan(figures.uncorrected.meanMs)
   })
 })
 

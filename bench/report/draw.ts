@@ -1,0 +1,149 @@
+// Draws a plot as SVG with vega. The same plot gives the same bytes. Colours can be told apart by people who see fewer of them
+// (Okabe and Ito, https://jfly.uni-koeln.de/color/), and each line has a shape of its own besides.
+import type { Axis, Mark, Scale as VegaScale, Spec } from 'vega'
+import type { Dot, Panel, Plot } from './plots.js'
+
+const WIDTH = 380
+const HEIGHT = 260
+const COLUMNS = 2
+/** parkmq is always the first; without yellow, which is too light on white. */
+const COLOURS = ['#0072B2', '#E69F00', '#009E73', '#D55E00', '#CC79A7', '#56B4E9', '#000000']
+const SHAPES = ['circle', 'square', 'triangle-up', 'diamond', 'cross', 'triangle-down', 'triangle-right']
+/** So that a system looks alike in all plots. */
+const PLACES: Readonly<Record<string, number>> = { parkmq: 0, 'mosquitto-echo': 1, 'aedes-echo': 2, service: 3, 'service-auto-ack': 4 }
+const FONT = 'DejaVu Sans, Verdana, Arial, sans-serif'
+const INK = '#222222'
+const GRID = '#E4E4E4'
+/** Where the longest one is drawn: right of 99.99. */
+const LONGEST = 4.7
+const PERCENTS = [50, 75, 90, 95, 99, 99.9, 99.99, 100]
+
+export async function drawSvg (plot: Plot): Promise<string> {
+  const { View, parse } = await import('vega')
+  const view = new View(parse(specOf(plot)), { renderer: 'none' })
+  try {
+    return await view.toSVG()
+  } finally {
+    view.finalize()
+  }
+}
+
+function specOf ({ title, subtitle, panels }: Plot): Spec {
+  const names = [...new Set(panels.flatMap(({ lines }) => lines.map(({ name }) => name)))]
+  const places = names.map((name, i) => PLACES[name] ?? i)
+  const text = { labelFont: FONT, titleFont: FONT, labelColor: INK, titleColor: INK }
+  return {
+    background: 'white', padding: 16,
+    title: { text: title, subtitle, anchor: 'start', frame: 'bounds', font: FONT, subtitleFont: FONT, fontSize: 16, subtitleFontSize: 11, color: INK, subtitleColor: INK, subtitlePadding: 6, offset: 14 },
+    layout: { columns: Math.min(COLUMNS, panels.length), padding: { row: 28, column: 28 }, bounds: 'full', align: 'all' },
+    scales: [
+      { name: 'colour', type: 'ordinal', domain: names, range: places.map(place => COLOURS[place % COLOURS.length] ?? INK) },
+      { name: 'shape', type: 'ordinal', domain: names, range: places.map(place => SHAPES[place % SHAPES.length] ?? 'circle') }
+    ],
+    // One line needs no legend.
+    legends: names.length < 2 ? [] : [{ fill: 'colour', shape: 'shape', orient: 'bottom', columns: Math.min(4, names.length), symbolSize: 70, symbolStrokeWidth: 0, labelFontSize: 12, columnPadding: 22, rowPadding: 4, offset: 12, labelLimit: 320, ...text }],
+    marks: panels.map((panel, i) => groupOf(panel, i))
+  }
+}
+
+function groupOf (panel: Panel, index: number): Mark {
+  const { title, x, y } = panel
+  const data = `dots${index}`
+  const dots = panel.lines.flatMap(({ name, points }) => points.map(dot => ({ name, ...dot, x: placed(dot.x, panel) })))
+  const text = { labelFont: FONT, titleFont: FONT, labelColor: INK, titleColor: INK, domainColor: INK, tickColor: INK, labelFontSize: 11, titleFontSize: 12, titleFontWeight: 'normal' as const, titlePadding: 8 }
+  const xs = [...new Set(panel.lines.flatMap(({ points }) => points.map(dot => dot.x)))]
+  const axisX: Axis = { scale: 'x', orient: 'bottom', title: x.title, ...text, ...ticksOfX(panel, xs) }
+  const axisY: Axis = { scale: 'y', orient: 'left', title: y.title, grid: true, gridColor: GRID, format: ',~f', ...text, ...y.scale === 'log' ? { values: logTicks(domainOf(dots)) } : { tickCount: 6 } }
+  return {
+    type: 'group', name: `panel${index}`,
+    encode: { update: { width: { value: WIDTH }, height: { value: HEIGHT } } },
+    title: { text: title, anchor: 'start', font: FONT, fontSize: 13, color: INK, offset: 8 },
+    data: [{ name: data, values: dots }],
+    scales: [scaleX(panel, data, xs), scaleY(panel, dots)],
+    axes: [axisX, axisY],
+    marks: panel.shape === 'bars' ? bars(data) : lines(data, x.scale === 'words')
+  }
+}
+
+function lines (data: string, isBanded: boolean): Mark[] {
+  const x = { scale: 'x', field: 'x', ...isBanded && { band: 0.5 } }
+  return [
+    {
+      type: 'group', from: { facet: { name: 'one', data, groupby: 'name' } },
+      marks: [{ type: 'line', name: 'line', from: { data: 'one' }, encode: { update: { x, y: { scale: 'y', field: 'y' }, stroke: { scale: 'colour', field: 'name' }, strokeWidth: { value: 2 } } } }]
+    },
+    rule(data, x),
+    { type: 'symbol', name: 'dot', from: { data }, encode: { update: { x, y: { scale: 'y', field: 'y' }, fill: { scale: 'colour', field: 'name' }, shape: { scale: 'shape', field: 'name' }, size: { value: 52 } } } }
+  ]
+}
+
+function bars (data: string): Mark[] {
+  return [
+    { type: 'rect', name: 'bar', from: { data }, encode: { update: { x: { scale: 'x', field: 'x' }, width: { scale: 'x', band: 1 }, y: { scale: 'y', field: 'y' }, y2: { scale: 'y', value: 0 }, fill: { scale: 'colour', field: 'name' } } } },
+    rule(data, { scale: 'x', field: 'x', band: 0.5 }),
+    // Beside the thin line, which would cross it.
+    { type: 'text', name: 'figure', from: { data }, encode: { update: { x: { scale: 'x', field: 'x', band: 0.5, offset: 5 }, y: { scale: 'y', field: 'y', offset: -4 }, text: { signal: 'format(datum.y, ".2f")' }, font: { value: FONT }, fontSize: { value: 11 }, fill: { value: INK } } } }
+  ]
+}
+
+/** From the least to the most round. */
+function rule (data: string, x: Record<string, unknown>): Mark {
+  return { type: 'rule', name: 'range', from: { data }, encode: { update: { x, y: { scale: 'y', field: 'low' }, y2: { scale: 'y', field: 'high' }, stroke: { value: INK }, strokeWidth: { value: 1 }, strokeOpacity: { value: 0.7 } } } }
+}
+
+function scaleX ({ x }: Panel, data: string, xs: readonly (number | string)[]): VegaScale {
+  const field = { data, field: 'x' }
+  switch (x.scale) {
+    case 'words': return { name: 'x', type: 'band', range: 'width', domain: xs as string[], paddingInner: 0.35, paddingOuter: 0.2 }
+    case 'percent': return { name: 'x', type: 'linear', range: 'width', domain: [0, LONGEST], zero: true }
+    case 'log': return { name: 'x', type: 'log', range: 'width', domain: field, padding: 14 }
+    case 'linear': return { name: 'x', type: 'linear', range: 'width', domain: field, zero: true, padding: 8 }
+  }
+}
+
+function scaleY ({ y }: Panel, dots: readonly Dot[]): VegaScale {
+  if (y.scale === 'log') return { name: 'y', type: 'log', range: 'height', domain: domainOf(dots) }
+  return { name: 'y', type: 'linear', range: 'height', domain: [0, Math.max(...dots.map(({ high }) => high)) * 1.05], nice: true, zero: true }
+}
+
+/** Where on the axis: percentiles by the nines that they have, everything else as it is. */
+function placed (x: number | string, { x: { scale } }: Panel): number | string {
+  if (scale !== 'percent' || typeof x === 'string') return x
+  return x >= 100 ? LONGEST : -Math.log10(1 - x / 100)
+}
+
+function ticksOfX (panel: Panel, xs: readonly (number | string)[]): Partial<Axis> {
+  switch (panel.x.scale) {
+    case 'words': return { labelFontSize: 10 }
+    case 'linear': return { tickCount: 6, format: ',~f' }
+    // Each mark at what was measured; those too close to the one before are left out.
+    case 'log': return { values: xs as number[], format: ',~f', labelOverlap: 'greedy' }
+    case 'percent': return {
+      values: PERCENTS.map(percent => placed(percent, panel)) as number[],
+      encode: { labels: { update: { text: { signal: `datum.value >= ${LONGEST} ? 'longest' : format(100 * (1 - pow(10, -datum.value)), '.4~f')` } } } }
+    }
+  }
+}
+
+/** Of a logarithmic axis: all there is, out to the next 1, 2 or 5. */
+function domainOf (dots: readonly Dot[]): [number, number] {
+  const least = Math.min(...dots.map(({ low }) => low))
+  const most = Math.max(...dots.map(({ high }) => high))
+  const steps = stepsBetween(least / 10, most * 10)
+  return [steps.filter(step => step <= least).at(-1) ?? least, steps.find(step => step >= most && step > least) ?? most]
+}
+
+function logTicks ([least, most]: [number, number]): number[] {
+  const steps = stepsBetween(least, most)
+  // Over many decades the 2 and the 5 are too many.
+  return most / least > 10_000 ? steps.filter(step => Number.isInteger(Math.round(Math.log10(step) * 1e6) / 1e6)) : steps
+}
+
+function stepsBetween (least: number, most: number): number[] {
+  const steps: number[] = []
+  for (let power = Math.floor(Math.log10(least)); power <= Math.ceil(Math.log10(most)); power++) {
+    // Through text, so that 0.3 is not 0.30000000000000004.
+    for (const step of [1, 2, 5]) steps.push(Number(`${step}e${power}`))
+  }
+  return steps.filter(step => step >= least && step <= most)
+}

@@ -1,6 +1,7 @@
 // Draws a plot as SVG with vega. The same plot gives the same bytes. Colours can be told apart by people who see fewer of them
 // (Okabe and Ito, https://jfly.uni-koeln.de/color/), and each line has a shape of its own besides.
 import type { Axis, Mark, Scale as VegaScale, Spec } from 'vega'
+import { inOrder, isSystem, type SystemName } from '../systems.js'
 import type { Dot, Panel, Plot } from './plots.js'
 
 const WIDTH = 380
@@ -9,13 +10,14 @@ const COLUMNS = 2
 /** parkmq is always the first; without yellow, which is too light on white. */
 const COLOURS = ['#0072B2', '#E69F00', '#009E73', '#D55E00', '#CC79A7', '#56B4E9', '#000000']
 const SHAPES = ['circle', 'square', 'triangle-up', 'diamond', 'cross', 'triangle-down', 'triangle-right']
-/** So that a system looks alike in all plots. */
-const PLACES: Readonly<Record<string, number>> = { parkmq: 0, 'mosquitto-echo': 1, 'aedes-echo': 2, service: 3, 'service-auto-ack': 4 }
+/** So that a system looks alike in all plots; a broker that echoes and one that forwards are never in the same. */
+const PLACES: Readonly<Record<SystemName, number>> = { parkmq: 0, 'mosquitto-echo': 1, 'mosquitto-forward': 1, 'aedes-echo': 2, 'aedes-forward': 2, service: 3, 'service-auto-ack': 4 }
 const FONT = 'DejaVu Sans, Verdana, Arial, sans-serif'
 const INK = '#222222'
 const GRID = '#E4E4E4'
 /** Where the longest one is drawn: right of 99.99. */
 const LONGEST = 4.7
+const MEDIAN = -Math.log10(0.5)
 const PERCENTS = [50, 75, 90, 95, 99, 99.9, 99.99, 100]
 
 export async function drawSvg (plot: Plot): Promise<string> {
@@ -29,12 +31,13 @@ export async function drawSvg (plot: Plot): Promise<string> {
 }
 
 function specOf ({ title, subtitle, panels }: Plot): Spec {
-  const names = [...new Set(panels.flatMap(({ lines }) => lines.map(({ name }) => name)))]
-  const places = names.map((name, i) => PLACES[name] ?? i)
+  const found = [...new Set(panels.flatMap(({ lines }) => lines.map(({ name }) => name)))]
+  const names = found.every(isSystem) ? inOrder(found) : found
+  const places = names.map((name, i) => isSystem(name) ? PLACES[name] : i)
   const text = { labelFont: FONT, titleFont: FONT, labelColor: INK, titleColor: INK }
   return {
     background: 'white', padding: 16,
-    title: { text: title, subtitle, anchor: 'start', frame: 'bounds', font: FONT, subtitleFont: FONT, fontSize: 16, subtitleFontSize: 11, color: INK, subtitleColor: INK, subtitlePadding: 6, offset: 14 },
+    title: { text: title, subtitle: [...subtitle], anchor: 'start', frame: 'bounds', font: FONT, subtitleFont: FONT, fontSize: 16, subtitleFontSize: 11, color: INK, subtitleColor: INK, subtitlePadding: 6, offset: 14 },
     layout: { columns: Math.min(COLUMNS, panels.length), padding: { row: 28, column: 28 }, bounds: 'full', align: 'all' },
     scales: [
       { name: 'colour', type: 'ordinal', domain: names, range: places.map(place => COLOURS[place % COLOURS.length] ?? INK) },
@@ -53,7 +56,7 @@ function groupOf (panel: Panel, index: number): Mark {
   const text = { labelFont: FONT, titleFont: FONT, labelColor: INK, titleColor: INK, domainColor: INK, tickColor: INK, labelFontSize: 11, titleFontSize: 12, titleFontWeight: 'normal' as const, titlePadding: 8 }
   const xs = [...new Set(panel.lines.flatMap(({ points }) => points.map(dot => dot.x)))]
   const axisX: Axis = { scale: 'x', orient: 'bottom', title: x.title, ...text, ...ticksOfX(panel, xs) }
-  const axisY: Axis = { scale: 'y', orient: 'left', title: y.title, grid: true, gridColor: GRID, format: ',~f', ...text, ...y.scale === 'log' ? { values: logTicks(domainOf(dots)) } : { tickCount: 6 } }
+  const axisY: Axis = { scale: 'y', orient: 'left', title: y.title, grid: true, gridScale: 'x', gridColor: GRID, format: y.title.endsWith('(bytes)') ? '.3~s' : ',~f', ...text, ...y.scale === 'log' ? { values: logTicks(domainOf(dots)) } : { tickCount: 6 } }
   return {
     type: 'group', name: `panel${index}`,
     encode: { update: { width: { value: WIDTH }, height: { value: HEIGHT } } },
@@ -72,7 +75,7 @@ function lines (data: string, isBanded: boolean): Mark[] {
       type: 'group', from: { facet: { name: 'one', data, groupby: 'name' } },
       marks: [{ type: 'line', name: 'line', from: { data: 'one' }, encode: { update: { x, y: { scale: 'y', field: 'y' }, stroke: { scale: 'colour', field: 'name' }, strokeWidth: { value: 2 } } } }]
     },
-    rule(data, x),
+    rule(data, x, { scale: 'colour', field: 'name' }),
     { type: 'symbol', name: 'dot', from: { data }, encode: { update: { x, y: { scale: 'y', field: 'y' }, fill: { scale: 'colour', field: 'name' }, shape: { scale: 'shape', field: 'name' }, size: { value: 52 } } } }
   ]
 }
@@ -80,30 +83,30 @@ function lines (data: string, isBanded: boolean): Mark[] {
 function bars (data: string): Mark[] {
   return [
     { type: 'rect', name: 'bar', from: { data }, encode: { update: { x: { scale: 'x', field: 'x' }, width: { scale: 'x', band: 1 }, y: { scale: 'y', field: 'y' }, y2: { scale: 'y', value: 0 }, fill: { scale: 'colour', field: 'name' } } } },
-    rule(data, { scale: 'x', field: 'x', band: 0.5 }),
-    // Beside the thin line, which would cross it.
-    { type: 'text', name: 'figure', from: { data }, encode: { update: { x: { scale: 'x', field: 'x', band: 0.5, offset: 5 }, y: { scale: 'y', field: 'y', offset: -4 }, text: { signal: 'format(datum.y, ".2f")' }, font: { value: FONT }, fontSize: { value: 11 }, fill: { value: INK } } } }
+    rule(data, { scale: 'x', field: 'x', band: 0.5 }, { value: INK }),
+    // Above the thin line, which would cross it.
+    { type: 'text', name: 'figure', from: { data }, encode: { update: { x: { scale: 'x', field: 'x', band: 0.5 }, y: { scale: 'y', field: 'high', offset: -5 }, align: { value: 'center' }, text: { signal: 'format(datum.y, ".2f")' }, font: { value: FONT }, fontSize: { value: 11 }, fill: { value: INK } } } }
   ]
 }
 
 /** From the least to the most round. */
-function rule (data: string, x: Record<string, unknown>): Mark {
-  return { type: 'rule', name: 'range', from: { data }, encode: { update: { x, y: { scale: 'y', field: 'low' }, y2: { scale: 'y', field: 'high' }, stroke: { value: INK }, strokeWidth: { value: 1 }, strokeOpacity: { value: 0.7 } } } }
+function rule (data: string, x: Record<string, unknown>, stroke: { scale: string, field: string } | { value: string }): Mark {
+  return { type: 'rule', name: 'range', from: { data }, encode: { update: { x, y: { scale: 'y', field: 'low' }, y2: { scale: 'y', field: 'high' }, stroke, strokeWidth: { value: 1.2 } } } }
 }
 
 function scaleX ({ x }: Panel, data: string, xs: readonly (number | string)[]): VegaScale {
   const field = { data, field: 'x' }
   switch (x.scale) {
-    case 'words': return { name: 'x', type: 'band', range: 'width', domain: xs as string[], paddingInner: 0.35, paddingOuter: 0.2 }
-    case 'percent': return { name: 'x', type: 'linear', range: 'width', domain: [0, LONGEST], zero: true }
-    case 'log': return { name: 'x', type: 'log', range: 'width', domain: field, padding: 14 }
-    case 'linear': return { name: 'x', type: 'linear', range: 'width', domain: field, zero: true, padding: 8 }
+    case 'words': return { name: 'x', type: 'band', range: [0, WIDTH], domain: xs as string[], paddingInner: 0.35, paddingOuter: 0.2 }
+    case 'percent': return { name: 'x', type: 'linear', range: [0, WIDTH], domain: [MEDIAN, LONGEST], zero: false }
+    case 'log': return { name: 'x', type: 'log', range: [0, WIDTH], domain: field, padding: 14 }
+    case 'linear': return { name: 'x', type: 'linear', range: [0, WIDTH], domain: field, zero: true, padding: 8 }
   }
 }
 
 function scaleY ({ y }: Panel, dots: readonly Dot[]): VegaScale {
-  if (y.scale === 'log') return { name: 'y', type: 'log', range: 'height', domain: domainOf(dots) }
-  return { name: 'y', type: 'linear', range: 'height', domain: [0, Math.max(...dots.map(({ high }) => high)) * 1.05], nice: true, zero: true }
+  if (y.scale === 'log') return { name: 'y', type: 'log', range: [HEIGHT, 0], domain: domainOf(dots) }
+  return { name: 'y', type: 'linear', range: [HEIGHT, 0], domain: [0, Math.max(...dots.map(({ high }) => high)) * 1.1], nice: true, zero: true }
 }
 
 /** Where on the axis: percentiles by the nines that they have, everything else as it is. */
@@ -115,7 +118,7 @@ function placed (x: number | string, { x: { scale } }: Panel): number | string {
 function ticksOfX (panel: Panel, xs: readonly (number | string)[]): Partial<Axis> {
   switch (panel.x.scale) {
     case 'words': return { labelFontSize: 10 }
-    case 'linear': return { tickCount: 6, format: ',~f' }
+    case 'linear': return { tickCount: 6, tickMinStep: 1, format: ',~f' }
     // Each mark at what was measured; those too close to the one before are left out.
     case 'log': return { values: xs as number[], format: ',~f', labelOverlap: 'greedy' }
     case 'percent': return {

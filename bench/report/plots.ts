@@ -5,8 +5,8 @@ import type { Axis, Labels, Results, Series } from '../results.js'
 
 export interface Plot {
   readonly title: string
-  /** How to read it, in one sentence. */
-  readonly subtitle: string
+  /** How to read it, in short lines. */
+  readonly subtitle: readonly string[]
   readonly panels: readonly Panel[]
 }
 
@@ -43,7 +43,7 @@ export interface PlotKind {
   readonly plotOf: (results: Results) => Plot | null
 }
 
-const ROUNDS = 'median of the rounds; thin lines: from the least to the most round'
+const ROUNDS = 'Marks: median of the rounds; thin lines: from the least to the most round.'
 
 export const PLOTS: readonly PlotKind[] = [
   { file: 'throughput.svg', caption: 'Throughput by clients', needs: ['baseline', 'mixed'], plotOf: throughput },
@@ -55,19 +55,19 @@ export const PLOTS: readonly PlotKind[] = [
 
 function throughput (results: Results): Plot | null {
   const found = seriesOf(results, ['baseline', 'mixed'], 'throughput')
-  return plotOf('Requests a second by clients', `Each client makes its next request when it has its answer; ${ROUNDS}.`, byLabel(found, 'workload').map(([workload, series]) =>
+  return plotOf('Requests a second by clients', ['Each client makes its next request when it has its answer. More is better.', ROUNDS], byLabel(found, 'workload').map(([workload, series]) =>
     panelOf(workload, series, 'log', 'log', ({ system }) => system)))
 }
 
 function latency (results: Results): Plot | null {
   const found = seriesOf(results, ['baseline', 'mixed'], 'latency distribution')
-  return plotOf(`How long requests take at ${USUAL_CLIENTS} clients`, `At 99, 99 of 100 requests took no longer; ${ROUNDS}.`, byLabel(found, 'workload').map(([workload, series]) =>
-    panelOf(workload, series, 'percent', 'log', ({ system }) => system)))
+  return plotOf(`How long requests take at ${USUAL_CLIENTS} clients`, ['At 99: so long took 99 of 100 requests at most. Less is better.', ROUNDS], byLabel(found, 'workload').map(([workload, series]) =>
+    panelOf(workload, series.map(upperHalf), 'percent', 'log', ({ system }) => system)))
 }
 
 function withSensors (results: Results): Plot | null {
   const found = seriesOf(results, ['stress'], 'latency').filter(({ of }) => of.percentile === 'p95')
-  return plotOf('p95 of requests without and with sensor load', `Sensors publish at a fixed rate, one display listens to each lot; ${ROUNDS}.`, byLabel(found, 'workload', 'clients').map(([name, series]) =>
+  return plotOf('p95 of requests without and with sensor load', ['Sensors publish at a fixed rate, one display listens to each lot. Less is better.', ROUNDS], byLabel(found, 'workload', 'clients').map(([name, series]) =>
     ({ ...panelOf(name, series, 'words', 'linear', () => 'parkmq'), shape: 'bars' })))
 }
 
@@ -76,7 +76,7 @@ function lagOverTime (results: Results): Plot | null {
   // Beside writes, which are what delays a commit; one number of clients is enough.
   const [one] = [...all].sort((a, b) => Number(b.of.workload === 'writes') - Number(a.of.workload === 'writes'))
   const found = all.filter(({ of }) => of.workload === one?.of.workload && of.clients === one?.of.clients)
-  return plotOf('How late displays hear of cars', `From when a sensor message was due to the \`free\` that includes it, beside ${one?.of.clients} clients' ${one?.of.workload}; ${ROUNDS}.`, byLabel(found, 'percentile').map(([percentile, series]) =>
+  return plotOf('How late displays hear of cars', [`From when a message was due to the count that includes it, beside ${one?.of.workload} of ${one?.of.clients} clients. Less is better.`, ROUNDS], byLabel(found, 'percentile').map(([percentile, series]) =>
     panelOf(percentile === 'p50' ? 'median' : percentile, series, 'linear', 'log', ({ sensors }) => sensors)))
 }
 
@@ -89,7 +89,7 @@ function costBySize (results: Results): Plot | null {
     const key = JSON.stringify([what, x, y])
     panels.set(key, [...panels.get(key) ?? [], series])
   }
-  return plotOf('What one more costs, by size', `Flat is what should be; ${ROUNDS}.`, [...panels.values()].map(series =>
+  return plotOf('What one more costs, by size', ['Flat is what should be.', ROUNDS], [...panels.values()].map(series =>
     panelOf(series[0]?.what ?? '', series, 'log', 'linear', of => Object.values(of).join(', ') || 'parkmq')))
 }
 
@@ -98,9 +98,14 @@ function seriesOf ({ scenarios }: Results, names: readonly string[], what: strin
   return scenarios.filter(({ scenario }) => names.includes(scenario)).flatMap(({ series }) => series).filter(series => what === null || series.what === what)
 }
 
-function plotOf (title: string, subtitle: string, panels: readonly Panel[]): Plot | null {
+function plotOf (title: string, subtitle: readonly string[], panels: readonly Panel[]): Plot | null {
   const filled = panels.filter(({ lines }) => lines.length > 0)
   return filled.length === 0 ? null : { title, subtitle, panels: filled }
+}
+
+/** What the faster half of the requests took says little, and would be crowded. */
+function upperHalf (series: Series): Series {
+  return { ...series, points: series.points.filter(({ x }) => typeof x === 'number' && x >= 50) }
 }
 
 /** In the order in which they come; further labels are told in words. */

@@ -21,13 +21,13 @@ const PARTS: readonly Part[] = [
   { scenario: 'mixed', options: { rounds: 3, seconds: 1 }, takesSeconds: 60 },
   { scenario: 'stress', options: { rounds: 3, seconds: 2 }, takesSeconds: 90 },
   { scenario: 'ingest', options: { rounds: 3, publishers: [1, 4, 16], window: [64], messages: 40_000 }, takesSeconds: 80 },
-  { scenario: 'fan-out', options: { rounds: 3, subscribers: 10, messages: 6_000, qos: [1], mqtt: [4] }, takesSeconds: 30 },
-  { scenario: 'fan-out', options: { rounds: 3, subscribers: 100, messages: 1_000, qos: [1], mqtt: [4] }, takesSeconds: 40 },
-  { scenario: 'fan-out', options: { rounds: 3, subscribers: 1_000, messages: 100, qos: [1], mqtt: [4] }, takesSeconds: 90 },
-  { scenario: 'slow', options: { seconds: 5, qos: [1], transport: ['tcp'] }, takesSeconds: 60 },
+  { scenario: 'fan-out', options: { rounds: 2, subscribers: 10, messages: 6_000, qos: [1], mqtt: [4] }, takesSeconds: 25 },
+  { scenario: 'fan-out', options: { rounds: 2, subscribers: 100, messages: 1_000, qos: [1], mqtt: [4] }, takesSeconds: 30 },
+  { scenario: 'fan-out', options: { rounds: 2, subscribers: 1_000, messages: 100, qos: [1], mqtt: [4] }, takesSeconds: 60 },
+  { scenario: 'slow', options: { seconds: 5, qos: [1], transport: ['tcp'], session: ['persistent'] }, takesSeconds: 35 },
   { scenario: 'start', options: {}, takesSeconds: 10 },
-  { scenario: 'restart', options: {}, takesSeconds: 60 },
-  { scenario: 'scale', options: {}, takesSeconds: 120 },
+  { scenario: 'restart', options: { rounds: 2 }, takesSeconds: 120 },
+  { scenario: 'scale', options: { rounds: 2 }, takesSeconds: 120 },
   { scenario: 'soak', options: { minutes: 1 }, takesSeconds: 70 }
 ]
 

@@ -1,6 +1,7 @@
 // Turns series, ratios and accounts into tables for people. It knows no scenario: what a table looks like follows from the
 // labels of what was recorded, so that a new scenario has its tables at once.
 import type { Account, Labels, Ratio, Series, Spread } from '../results.js'
+import { inOrder } from '../systems.js'
 import { axisTitle } from './plots.js'
 
 export interface Table {
@@ -28,13 +29,23 @@ export function seriesTables (all: readonly Series[]): Table[] {
   return [...groups.values()].map(tableOf)
 }
 
+/** A row for each pair under the same conditions, a column for each figure. */
 export function ratioTable (ratios: readonly Ratio[]): Table | null {
   if (ratios.length === 0) return null
   const labels = labelsOf(ratios)
-  const rows = ratios.map(({ what, of, numerator, denominator, better, ...spread }) => [
-    ...labels.map(label => of[label] ?? ''), `${numerator} / ${denominator}`, what, times(spread.min), `**${times(spread.median)}**`, times(spread.max), better
-  ])
-  return { title: 'Ratios, each of the same round', headings: [...labels, 'of what', 'figure', 'min', 'median', 'max', 'better'], rows, words: labels.length + 2 }
+  const headingOf = ({ what, better }: Ratio): string => `${what} (${better} is better)`
+  const headings = [...new Set(ratios.map(headingOf))]
+  const rows = new Map<string, { words: string[], texts: Map<string, string> }>()
+  for (const ratio of ratios) {
+    const words = [...labels.map(label => ratio.of[label] ?? ''), `${ratio.numerator} / ${ratio.denominator}`]
+    const row = rows.get(JSON.stringify(words)) ?? { words, texts: new Map<string, string>() }
+    rows.set(JSON.stringify(words), row)
+    row.texts.set(headingOf(ratio), `**${figure(ratio.median)}** (${figure(ratio.min)} to ${figure(ratio.max)})`)
+  }
+  return {
+    title: 'Ratios: median (least to most) of those of each round', headings: [...labels, 'of what', ...headings], words: labels.length + 1,
+    rows: [...rows.values()].map(({ words, texts }) => [...words, ...headings.map(heading => texts.get(heading) ?? '')])
+  }
 }
 
 /** Counts that are nothing everywhere are left out. */
@@ -56,11 +67,6 @@ export function figure (value: number): string {
   if (value === 0) return '0'
   const digits = Math.max(0, 2 - Math.floor(Math.log10(Math.abs(value))))
   return value.toLocaleString('en', { minimumFractionDigits: Math.min(digits, 3), maximumFractionDigits: Math.min(digits, 3) })
-}
-
-/** `0.63`, and more digits of what is small. */
-export function times (ratio: number): string {
-  return ratio !== 0 && Math.abs(ratio) < 0.1 ? ratio.toPrecision(2) : figure(ratio)
 }
 
 /** `12.3 (11.9 to 13.0)`; without rounds the figure alone. */
@@ -86,18 +92,21 @@ function tableOf (group: readonly Series[]): Table {
   const [{ what, x, y }] = group as [Series]
   const labels = labelsOf(group)
   // A label that says the same of all of them is told once, in the title.
-  const same = labels.filter(label => label !== 'system' && new Set(group.map(({ of }) => of[label])).size === 1)
+  const same = labels.filter(label => new Set(group.map(({ of }) => of[label])).size === 1)
   const across = x.name === 'percentile' ? null : ['percentile', 'system'].find(label => labels.includes(label) && !same.includes(label))
   const isWords = group.every(({ points }) => points.every(point => typeof point.x === 'string'))
   const overX = across === null || (across === undefined && isWords)
-  const down = labels.filter(label => label !== across && !same.includes(label))
+  const down = labels.filter(label => label !== across && label !== 'system' && !same.includes(label))
+  // Systems are the last of the words, one below the other under the same conditions.
+  const bySystem = across !== 'system' && labels.includes('system') && new Set(group.map(({ of }) => of.system)).size > 1
   const cells = group.flatMap(({ of, points }) => points.flatMap(({ x: at, y: spread }): Cell[] => {
     if (across === null && !SHOWN_PERCENTILES.includes(Number(at))) return []
-    const row = down.map(label => of[label] ?? '')
+    const row = [...down.map(label => of[label] ?? ''), ...overX ? [] : [typeof at === 'number' ? whole(at) : at], ...bySystem ? [of.system ?? ''] : []]
     if (overX) return [{ row, column: across === null ? percentileName(Number(at)) : String(at), text: spreadText(spread) }]
-    return [{ row: [...row, typeof at === 'number' ? whole(at) : at], column: across === undefined ? axisTitle(y) : of[across] ?? '', text: spreadText(spread) }]
+    return [{ row, column: across === undefined ? axisTitle(y) : of[across] ?? '', text: spreadText(spread) }]
   }))
-  const columns = [...new Set(cells.map(({ column }) => column))]
+  const found = [...new Set(cells.map(({ column }) => column))]
+  const columns = across === 'system' ? inOrder(found) : found
   const rows = new Map<string, { row: readonly string[], texts: Map<string, string> }>()
   for (const { row, column, text } of cells) {
     const key = JSON.stringify(row)
@@ -107,11 +116,25 @@ function tableOf (group: readonly Series[]): Table {
   }
   const of = group[0]?.of ?? {}
   const said = same.map(label => ['workload', 'percentile', 'kind of request'].includes(label) ? of[label] : `${label} ${of[label]}`).join(', ')
-  const words = [...down, ...overX ? [] : [axisTitle(x)]]
+  const words = [...down, ...overX ? [] : [axisTitle(x)], ...bySystem ? ['system'] : []]
   return {
-    title: `${what[0]?.toUpperCase()}${what.slice(1)}: ${axisTitle(y)}${said === '' ? '' : ` (${said})`}`, headings: [...words, ...columns], words: words.length,
-    rows: [...rows.values()].map(({ row, texts }) => [...row, ...columns.map(column => texts.get(column) ?? '')])
+    title: `${upper(axisTitle(y).startsWith(what) ? axisTitle(y) : `${what}: ${axisTitle(y)}`)}${said === '' ? '' : `, ${said}`}`, headings: [...words, ...columns], words: words.length,
+    rows: sorted([...rows.values()], bySystem).map(({ row, texts }) => [...row, ...columns.map(column => texts.get(column) ?? '')])
   }
+}
+
+/** Rows with the same words come together, in the order in which each word came first; systems in theirs. */
+function sorted<T extends { readonly row: readonly string[] }> (rows: readonly T[], bySystem: boolean): T[] {
+  const orders = (rows[0]?.row ?? []).map((_, i, { length }) => {
+    const words = [...new Set(rows.map(({ row }) => row[i] ?? ''))]
+    return bySystem && i === length - 1 ? inOrder(words) : words
+  })
+  const place = ({ row }: T, i: number): number => orders[i]?.indexOf(row[i] ?? '') ?? 0
+  return [...rows].sort((a, b) => orders.map((_, i) => place(a, i) - place(b, i)).find(difference => difference !== 0) ?? 0)
+}
+
+function upper (text: string): string {
+  return `${text[0]?.toUpperCase()}${text.slice(1)}`
 }
 
 function percentileName (percentile: number): string {

@@ -13,6 +13,9 @@ const SHAPES = ['circle', 'square', 'triangle-up', 'diamond', 'cross', 'triangle
 /** So that a system looks alike in all plots; a broker that echoes and one that forwards are never in the same. */
 const PLACES: Readonly<Record<SystemName, number>> = { parkmq: 0, 'mosquitto-echo': 1, 'mosquitto-forward': 1, 'aedes-echo': 2, 'aedes-forward': 2, service: 3, 'service-auto-ack': 4 }
 const FONT = 'DejaVu Sans, Verdana, Arial, sans-serif'
+const LABEL_SIZE = 11
+/** Of a letter, as a share of its height. */
+const LETTER_WIDTH = 0.6
 const INK = '#222222'
 const GRID = '#E4E4E4'
 /** Where the longest one is drawn: right of 99.99. */
@@ -21,7 +24,11 @@ const MEDIAN = -Math.log10(0.5)
 const PERCENTS = [50, 75, 90, 95, 99, 99.9, 99.99, 100]
 
 export async function drawSvg (plot: Plot): Promise<string> {
-  const { View, parse } = await import('vega')
+  const vega = await import('vega')
+  const { View, parse } = vega
+  // Left to itself it measures with a canvas where one happens to be installed, and else takes letters for a third wider than they are.
+  const { textMetrics } = vega as unknown as { textMetrics: { width: (item: { fontSize?: number }, text: unknown) => number } }
+  textMetrics.width = ({ fontSize = LABEL_SIZE }, text) => Math.ceil(LETTER_WIDTH * String(text).length * fontSize)
   const view = new View(parse(specOf(plot)), { renderer: 'none' })
   try {
     return await view.toSVG()
@@ -53,14 +60,14 @@ function groupOf (panel: Panel, index: number): Mark {
   const { title, x, y } = panel
   const data = `dots${index}`
   const dots = panel.lines.flatMap(({ name, points }) => points.map(dot => ({ name, ...dot, x: placed(dot.x, panel) })))
-  const text = { labelFont: FONT, titleFont: FONT, labelColor: INK, titleColor: INK, domainColor: INK, tickColor: INK, labelFontSize: 11, titleFontSize: 12, titleFontWeight: 'normal' as const, titlePadding: 8 }
+  const text = { labelFont: FONT, titleFont: FONT, labelColor: INK, titleColor: INK, domainColor: INK, tickColor: INK, labelFontSize: LABEL_SIZE, titleFontSize: 12, titleFontWeight: 'normal' as const, titlePadding: 8 }
   const xs = [...new Set(panel.lines.flatMap(({ points }) => points.map(dot => dot.x)))]
   const axisX: Axis = { scale: 'x', orient: 'bottom', title: x.title, ...text, ...ticksOfX(panel, xs) }
   const axisY: Axis = { scale: 'y', orient: 'left', title: y.title, grid: true, gridScale: 'x', gridColor: GRID, format: y.title.endsWith('(bytes)') ? '.3~s' : ',~f', ...text, ...y.scale === 'log' ? { values: logTicks(domainOf(dots)) } : { tickCount: 6 } }
   return {
     type: 'group', name: `panel${index}`,
     encode: { update: { width: { value: WIDTH }, height: { value: HEIGHT } } },
-    title: { text: title, anchor: 'start', font: FONT, fontSize: 13, color: INK, offset: 8 },
+    title: { text: title, anchor: 'start', frame: 'group', font: FONT, fontSize: 13, color: INK, offset: 8 },
     data: [{ name: data, values: dots }],
     scales: [scaleX(panel, data, xs), scaleY(panel, dots)],
     axes: [axisX, axisY],

@@ -13,9 +13,10 @@ export function reportText (results: Results): string {
   const { scenarios, unfinished = [] } = results
   const measured = [...new Set(scenarios.map(({ scenario }) => scenario))]
   const order = [...REPORT_SCENARIOS.filter(name => measured.includes(name)), ...measured.filter(name => !REPORT_SCENARIOS.some(one => one === name))]
-  const missing = REPORT_SCENARIOS.filter(name => !measured.includes(name)).map(name =>
-    `- \`${name}\`: ${unfinished.find(({ scenario }) => scenario === name)?.why ?? 'not run'}`)
-  const others = unfinished.filter(({ scenario }) => !REPORT_SCENARIOS.some(name => name === scenario)).map(({ scenario, why }) => `- \`${scenario}\`: ${why}`)
+  const missing = [
+    ...unfinished.map(({ scenario, why }) => `- \`${scenario}\`: ${measured.includes(scenario) ? 'in part: ' : ''}${why}`),
+    ...REPORT_SCENARIOS.filter(name => !measured.includes(name) && !unfinished.some(({ scenario }) => scenario === name)).map(name => `- \`${name}\`: not run`)
+  ]
   return [
     '# parkmq, measured', '',
     `Made on ${results.startedAt.slice(0, 10)} at ${results.startedAt.slice(11, 16)} UTC by`, '', '```sh', results.command, '```', '',
@@ -25,7 +26,7 @@ export function reportText (results: Results): string {
     '## On what', '', machineTable(results), '',
     '## What must hold', '', promisesTable(results), '',
     ...order.flatMap(name => section(name, scenarios.filter(({ scenario }) => scenario === name), results)),
-    ...missing.length + others.length === 0 ? [] : ['## What was not measured', '', ...missing, ...others, ''],
+    ...missing.length === 0 ? [] : ['## What was not measured', '', ...missing, ''],
     ...missingPlots(results)
   ].join('\n')
 }

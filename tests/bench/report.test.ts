@@ -252,6 +252,9 @@ describe('parkmq bench', () => {
 
   test('measures, writes the report, and says what it has not measured', { timeout: 60_000 }, () => {
     const folder = testFolder()
+    // What a person has set for a parkmq of their own is not what is measured: silent, it would never say that it is ready.
+    vi.stubEnv('PARKMQ_LOG_LEVEL', 'silent')
+    onTestFinished(() => { vi.unstubAllEnvs() })
     const { status, stdout, stderr } = run('ingest', '--rounds', '1', '--messages', '400', '--systems', 'parkmq', '--report', folder)
     expect({ status, stderr }, stdout).toEqual({ status: 0, stderr: '' })
     const { scenarios: [ingest], command } = readResults(join(folder, 'results.json'))
@@ -264,8 +267,7 @@ describe('parkmq bench', () => {
     const folder = testFolder()
     const temp = join(testFolder(), 'temp')
     mkdirSync(temp)
-    // What PARKMQ_ variables set for a person's own parkmq is not what is measured.
-    const env = { ...process.env, TMPDIR: temp, PARKMQ_LOG_LEVEL: 'silent' }
+    const env = { ...process.env, TMPDIR: temp }
     const args = ['mixed', 'ingest', '--rounds', '1', '--systems', 'parkmq', '--limit', '1', '--report', folder]
     const { status, stderr } = spawnSync(process.execPath, ['--import', `data:text/javascript,${encodeURIComponent(SHORT_MINUTES)}`, PROGRAM, 'bench', ...args], { encoding: 'utf8', env })
     expect(status).toBe(1)
@@ -279,16 +281,17 @@ describe('parkmq bench', () => {
   test('Ctrl-C ends everything that was started, and its folders are gone', { timeout: 60_000 }, async () => {
     const temp = join(testFolder(), 'temp')
     mkdirSync(temp)
-    const child = spawn(process.execPath, [PROGRAM, 'bench', 'mixed', '--systems', 'parkmq', '--seconds', '60', '--report', join(temp, '../report')], { env: { ...process.env, TMPDIR: temp }, stdio: ['ignore', 'ignore', 'pipe'] })
+    const child = spawn(process.execPath, [PROGRAM, 'bench', 'mixed', '--systems', 'parkmq,aedes-echo', '--seconds', '60', '--report', join(temp, '../report')], { env: { ...process.env, TMPDIR: temp }, stdio: ['ignore', 'ignore', 'pipe'] })
     onTestFinished(() => { child.kill('SIGKILL') })
     let said = ''
     child.stderr.on('data', text => { said += String(text) })
     const ended = once(child, 'exit')
-    // parkmq and the process that makes the requests.
+    // parkmq, stock aedes (which would not notice that nobody is there any more), the echo, and what makes the requests.
     const started = await vi.waitUntil(() => {
       const found = childrenOf(child.pid)
-      return found.length >= 2 && readdirSync(temp).length > 0 ? found : null
+      return found.length >= 4 && readdirSync(temp).length > 0 ? found : null
     }, { timeout: 30_000, interval: 50 })
+    onTestFinished(() => { for (const pid of started) if (isRunning(pid)) process.kill(pid, 'SIGKILL') })
     child.kill('SIGINT')
     expect(await ended).toEqual([130, null])
     expect(said).toContain('what was measured until now becomes a report with --report')

@@ -57,6 +57,8 @@ export default tseslint.config(
   mayNotImport(['storage/**/*.ts'], [OUTER, BROKER, SERVICES], 'storage/ imports only shared/'),
   mayNotImport(['services/**/*.ts'], [OUTER, BROKER, ANOTHER_SERVICE, SERVICES],
     'a service imports shared/ and storage/; services meet in the ledger and in messages'),
+  mayNotImport(['bench/**/*.ts'], [String.raw`^(\.\./)+(cli|tests)/`], 'cli/ imports bench/, so bench/ imports nothing of cli/'),
+  mayNotImport(['cli/**/*.ts'], [String.raw`^(\.\./)+tests/`], 'cli/ imports no tests'),
   {
     files: ['services/*/core.ts', 'services/*/tariffs.ts', 'services/*/admission.ts'],
     rules: {

@@ -1,11 +1,9 @@
 // `access`: what users, access control and TLS cost: at ingest, each alone and together, and at fan-out.
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { rmSync } from 'node:fs'
 import { Child } from './child.js'
 import { median, say, sayDelivered, whole } from './figures.js'
 import type { Options } from './options.js'
-import { startParkmq, startSecureParkmq, type Target } from './processes.js'
+import { newFolder, startParkmq, startSecureParkmq, type Target } from './processes.js'
 import { Publisher } from './publisher.js'
 import { load, type LoadResult } from './publishers.js'
 import { startSubscribers } from './subscribers.js'
@@ -113,7 +111,7 @@ async function fanOutCosts (rounds: number, count: number, usersFile: string): P
 /** Microseconds of the broker's processor time for each delivery. */
 async function fanOutOnce (as: 'local' | 'display', count: number, usersFile: string, round: number): Promise<number> {
   const broker = new Child<AccessBrokerRequests>('./access-broker-process.js')
-  const data = mkdtempSync(join(tmpdir(), 'parkmq-bench-'))
+  const data = newFolder()
   const { port } = await broker.ask('open', { data, usersFile: as === 'local' ? null : usersFile })
   const ports = { port, wsPort: null }
   const credentials = (user: string): { user: string, password: string } | undefined => as === 'local' ? undefined : { user, password: PASSWORDS.random }

@@ -44,12 +44,12 @@ export async function fanOut ({ rounds = 3, messages = 6_000, subscribers = 50, 
         const x = { name: 'subscribers', unit: '' }
         recorder.add({ what: 'deliveries', of, x, y: { name: 'deliveries', unit: '1/s' } }, subscribers, deliveriesPerSecond)
         recorder.add({ what: 'processor time', of, x, y: { name: 'processor time of a delivery', unit: 'us' } }, subscribers, cpuUs)
-        recorder.account(of, { expected: messages * subscribers, delivered })
+        recorder.account({ ...of, subscribers: String(subscribers) }, { expected: messages * subscribers, delivered })
       }
       measured.push(perSecond)
       const ours = perSecond.get('parkmq')
       for (const [denominator, theirs] of perSecond) {
-        if (ours !== undefined && denominator !== 'parkmq') recorder.ratio({ what: 'deliveries', of: labelsOf(variant), numerator: 'parkmq', denominator, better: 'higher' }, ours / theirs)
+        if (ours !== undefined && denominator !== 'parkmq') recorder.ratio({ what: 'deliveries', of: { ...labelsOf(variant), subscribers: String(subscribers) }, numerator: 'parkmq', denominator, better: 'higher' }, ours / theirs)
       }
     }
     sayRatios(measured, 'deliveries/s')

@@ -102,6 +102,7 @@ function record (recorder: Recorder, { publishers, window }: Variant, measured: 
     // What a service behind a broker has done is not known from that broker's PUBACK.
     if (!denominator.startsWith('service')) recorder.ratio({ what: 'throughput to PUBACK', ...key }, ours.acknowledged / ours.secondsToAck / (theirs.acknowledged / theirs.secondsToAck))
     recorder.ratio({ what: 'throughput to the effect', ...key }, ours.heard / ours.secondsToHeard / (theirs.heard / theirs.secondsToHeard))
-    recorder.ratio({ what: 'processor time', ...key, better: 'lower' }, ours.cpuUs / theirs.cpuUs)
+    // The kernel counts processor time in steps of 10 ms: of a few messages it may count none.
+    if (theirs.cpuUs > 0) recorder.ratio({ what: 'processor time', ...key, better: 'lower' }, ours.cpuUs / theirs.cpuUs)
   }
 }

@@ -1,6 +1,7 @@
 // On what a bench ran: what figures depend on besides the code.
 import { execFileSync } from 'node:child_process'
-import { closeSync, fsyncSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs'
+import { closeSync, existsSync, fsyncSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { cpus, loadavg, release, totalmem, type } from 'node:os'
 import { join } from 'node:path'
 import { median } from './figures.js'
@@ -20,7 +21,12 @@ export function describeMachine (): Machine {
 /** Of everything that is measured; null for what is not installed. */
 export function describeVersions (): Record<string, string | null> {
   const own = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string, dependencies: Record<string, string> }
-  const installed = (name: string): string => (JSON.parse(readFileSync(join(ROOT, 'node_modules', name, 'package.json'), 'utf8')) as { version: string }).version
+  // Where parkmq is installed itself, what it needs is beside it and not below it.
+  const places = createRequire(import.meta.url).resolve.paths('mqtt') ?? []
+  const installed = (name: string): string | null => {
+    const file = places.map(place => join(place, name, 'package.json')).find(path => existsSync(path))
+    return file === undefined ? null : (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version
+  }
   return { parkmq: own.version, node: process.version, aedes: installed('aedes'), mqtt: installed('mqtt'), libsql: installed('libsql'), mosquitto: mosquittoVersion() }
 }
 

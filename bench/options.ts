@@ -33,13 +33,18 @@ export interface Options {
   readonly seed?: number
   readonly publishers?: readonly number[]
   readonly window?: readonly number[]
-  /** For every scenario. */
+  /** Of the bench itself, and so with every scenario. */
   readonly results?: string
+  readonly report?: string
+  readonly from?: string
+  readonly limit?: number
 }
 
 export type OptionName = keyof Options
 
 const number = (most: number) => (text: string): number | null => /^[1-9]\d*$/.test(text) && Number(text) <= most ? Number(text) : null
+/** Tenths at most: what a scenario sends a second has to come out whole. */
+const tenths = (most: number) => (text: string): number | null => /^\d+(\.\d)?$/.test(text) && Number(text) > 0 && Number(text) <= most ? Number(text) : null
 const numbers = (most: number) => (text: string): readonly number[] | null => {
   const read = text.split(',').map(number(most))
   return read.every(one => one !== null) ? read : null
@@ -48,11 +53,12 @@ const among = <T extends string | number>(known: readonly T[]) => (text: string)
   const found = text.split(',').map(one => known.find(value => String(value) === one))
   return found.every(one => one !== undefined) ? found : null
 }
+const path = (text: string): string | null => text === '' ? null : text
 
 /** Each option: what it may be, in words and as a check. */
 export const OPTIONS: { readonly [Name in OptionName]-?: { readonly value: string, readonly help: string, readonly read: (text: string) => NonNullable<Options[Name]> | null } } = {
   rounds: { value: 'n', help: 'rounds, 1 to 100; brokers take turns in each', read: number(100) },
-  seconds: { value: 'n', help: 'length of each measurement, 1 to 3,600', read: number(3_600) },
+  seconds: { value: 'n', help: 'length of each measurement, 0.1 to 3,600', read: tenths(3_600) },
   minutes: { value: 'n', help: 'one long measurement instead, 1 to 1,440', read: number(1_440) },
   messages: { value: 'n', help: 'messages of each measurement, 1 to 1,000,000', read: number(1_000_000) },
   subscribers: { value: 'n', help: 'healthy subscribers, 1 to 1,000', read: number(1_000) },
@@ -70,7 +76,10 @@ export const OPTIONS: { readonly [Name in OptionName]-?: { readonly value: strin
   seed: { value: 'n', help: 'seed of what is chosen at random', read: number(Number.MAX_SAFE_INTEGER) },
   publishers: { value: 'n,n', help: 'sensors that publish at once, each in a lot of its own, 1 to 1,000', read: numbers(1_000) },
   window: { value: 'n,n', help: 'unacknowledged messages of each publisher, 1 to 1,000', read: numbers(1_000) },
-  results: { value: 'FILE', help: 'with every scenario: write what was measured as JSON (bench/results.ts)', read: text => text === '' ? null : text }
+  results: { value: 'FILE', help: 'with every scenario: write what was measured as JSON (bench/results.ts)', read: path },
+  report: { value: 'DIR', help: 'write results.json, report.md and plots there; without scenarios: those of the report', read: path },
+  from: { value: 'FILE', help: 'with --report: from these results, without measuring', read: path },
+  limit: { value: 'n', help: 'give up after so many minutes, 1 to 3,000 (default 120; a report 30; and twice --minutes)', read: number(3_000) }
 }
 
 /** The scenarios and options of a command line. Throws `UsageError` that names what is wrong and what there is. */

@@ -30,6 +30,10 @@ const STOP_MS = 5_000
 const START_MS = 30_000
 const CLOCK_TICK_MS = 10
 
+/** What is to be ended and removed when the bench ends, however it does. */
+const atExit = new Set<() => void>()
+process.once('exit', () => { for (const end of atExit) end() })
+
 /** `parkmq start` on free ports with a new data folder. */
 export async function startParkmq (args: readonly string[] = []): Promise<Target> {
   const data = newFolder()
@@ -108,12 +112,14 @@ interface TargetParts {
 
 async function startTarget ({ program, args, says = 'stdout', ready, folder }: TargetParts): Promise<Target> {
   const startedMs = performance.now()
-  const child = spawn(program, args, { stdio: ['ignore', 'pipe', says === 'stderr' ? 'pipe' : 'inherit'] })
+  // Settings of the person who measures are none of what is measured.
+  const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('PARKMQ_')))
+  const child = spawn(program, args, { env, stdio: ['ignore', 'pipe', says === 'stderr' ? 'pipe' : 'inherit'] })
   const end = (): void => {
     child.kill('SIGKILL')
     if (folder !== null) rmSync(folder, { recursive: true, force: true })
   }
-  process.once('exit', end)
+  atExit.add(end)
   const ports = await new Promise<Ready>((resolve, reject) => {
     const fail = (why: string): void => reject(new Error(`${program} ${args.join(' ')} ${why}`))
     const late = setTimeout(() => fail(`was not ready within ${START_MS / 1_000} s`), START_MS)
@@ -152,14 +158,17 @@ async function startTarget ({ program, args, says = 'stdout', ready, folder }: T
         await gone
         clearTimeout(force)
       }
-      process.off('exit', end)
+      atExit.delete(end)
       end()
     }
   }
 }
 
+/** A new empty folder; it is gone at the end of the bench at the latest. */
 export function newFolder (): string {
-  return mkdtempSync(join(tmpdir(), 'parkmq-bench-'))
+  const folder = mkdtempSync(join(tmpdir(), 'parkmq-bench-'))
+  atExit.add(() => rmSync(folder, { recursive: true, force: true }))
+  return folder
 }
 
 async function freePort (): Promise<number> {

@@ -53,7 +53,7 @@ export async function requestRounds (parts: RoundsParts, recorder: Recorder): Pr
   try {
     for (const name of names) systems.push(await startSystem(name, { lots: parts.lots, capacity: CAPACITY }))
     for (const workload of parts.workloads) {
-      for (const system of systems) await measure(generator, system, parts, { workload, clients: USUAL_CLIENTS, pace: { type: 'closed', seconds: WARM_UP_SECONDS } }, progress)
+      for (const system of systems) await measure(generator, system, parts, { workload, clients: USUAL_CLIENTS, pace: { type: 'closed', seconds: Math.min(WARM_UP_SECONDS, parts.seconds) } }, progress)
     }
     for (let round = 1; round <= rounds; round++) {
       for (const slice of slices) {

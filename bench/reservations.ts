@@ -1,8 +1,6 @@
 // `reservations`: what a driver waits for when one lot has a hundred thousand bookings to come: its availability for a
 // week, and `book` from 16 clients at once.
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { rmSync } from 'node:fs'
 import { systemClock } from '../shared/clock.js'
 import { Config } from '../shared/config.js'
 import type { Id } from '../shared/lot.js'
@@ -14,7 +12,7 @@ import { newLot } from '../services/reservation/lot-settings.js'
 import { NewLot } from '../shared/schemas.js'
 import { openLedger } from '../storage/open.js'
 import { newLatency, percentileMs, say } from './figures.js'
-import { startParkmq } from './processes.js'
+import { newFolder, startParkmq } from './processes.js'
 
 const LOT = 'BIG' as Id
 const RESERVATIONS = 100_000
@@ -28,7 +26,7 @@ const MINUTE_MS = 60_000
 const DAY_MS = 24 * 60 * MINUTE_MS
 
 export async function reservations (): Promise<void> {
-  const folder = mkdtempSync(join(tmpdir(), 'parkmq-bench-'))
+  const folder = newFolder()
   try {
     const startMs = Math.ceil(Date.now() / DAY_MS) * DAY_MS
     await fill(folder, startMs)

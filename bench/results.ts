@@ -20,6 +20,13 @@ export interface Results {
   /** Of everything that was measured: `parkmq`, `node`, `aedes`, `mqtt` (MQTT.js), `mosquitto`; null where it is not installed. */
   readonly versions: Readonly<Record<string, string | null>>
   readonly scenarios: readonly ScenarioResult[]
+  /** What was asked for and is not among `scenarios`; absent when there is nothing of the kind. */
+  readonly unfinished?: readonly Unfinished[]
+}
+
+export interface Unfinished {
+  readonly scenario: string
+  readonly why: string
 }
 
 export interface Machine {
@@ -40,6 +47,8 @@ export type Value = string | number | boolean | null
 export interface ScenarioResult {
   /** The name on the command line. */
   readonly scenario: string
+  /** The command line that makes this scenario again; the bench knows it, the scenario does not. */
+  readonly command?: string
   /** One sentence: what was measured under what. */
   readonly title: string
   /** With what it ran, defaults included; times and sizes have their unit at the end of their name. */

@@ -79,7 +79,7 @@ async function run (recorder: Recorder, combination: Combination, name: 'with' |
   const target = await startBroker(broker)
   const group = (of: Pick<Group, 'name' | 'count' | 'filter' | 'behaviour'>): Group => ({
     ...of, ports: { port: target.port, wsPort: target.wsPort }, qos, version, transport, persistent: session === 'persistent',
-    highestNumber: Math.max(FILL_MESSAGES, seconds * PER_SECOND)
+    highestNumber: Math.max(FILL_MESSAGES, Math.ceil(seconds * PER_SECOND))
   })
   const subscribers = await startSubscribers([
     // The slow ones first: brokers serve subscribers in the order of their subscriptions.
@@ -103,7 +103,7 @@ async function run (recorder: Recorder, combination: Combination, name: 'with' |
   // A subscriber that has got nothing for long has no gap between two messages to show for it.
   const openGapMs = atEndMs - Math.max(atEnd.earliestLastAtMs, sent.startedAtMs)
   const longestGapMs = Math.max(seen.longestGapMs, openGapMs)
-  const due = PER_SECOND * seconds
+  const due = Math.round(PER_SECOND * seconds)
   say(`    ${name.padEnd(7)} the slow ones: healthy got ${sayDelivered(seen.delivered, sent.sent * healthy)}${sent.sent < due ? `; the publisher was held up: ${whole(sent.sent)} of ${whole(due)} published` : ''}; ` +
     `longest gap ${longestGapMs.toFixed(0)} ms (event loops stood still for at most ${subscribersLoopMs.toFixed(0)} ms in the subscribers' process, ${Math.max(0, loop.max / 1e6 - RESOLUTION_MS).toFixed(0)} ms in the publisher's)`)
   const of = { system: broker, qos: String(qos), transport, session, mqtt: version === 5 ? '5.0' : '3.1.1' }

@@ -1,9 +1,8 @@
 // `start`: how soon parkmq is ready, and how large it is then.
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { say } from './figures.js'
-import { startParkmq } from './processes.js'
+import { newFolder, startParkmq } from './processes.js'
 import { Recorder } from './recorder.js'
 import type { ScenarioResult } from './results.js'
 
@@ -11,7 +10,7 @@ import type { ScenarioResult } from './results.js'
 export async function starting (): Promise<ScenarioResult> {
   const recorder = new Recorder({ scenario: 'start', title: 'From the start of the process to ready, and resident memory then', parameters: { lots: [4, 10_000] } })
   const x = { name: 'ledger', unit: '' }
-  const folder = mkdtempSync(join(tmpdir(), 'parkmq-bench-lots-'))
+  const folder = newFolder()
   const file = join(folder, 'lots.json')
   writeFileSync(file, JSON.stringify({ lots: Array.from({ length: 10_000 }, (_, i) => ({ lot: `L-${i}`, capacity: 100, occupied: i % 100 })) }))
   const many = ['--config', file, '--data', join(folder, 'data')]

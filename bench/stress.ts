@@ -22,7 +22,7 @@ const PER_LOT = 10
 const IN_ALL = [1_000, 10_000]
 const WORKLOADS = ['reads', 'writes'] as const
 const WARM_UP_SECONDS = 1
-/** Sensors begin before the requests and end after them, in seconds. */
+/** Sensors begin so much before the requests and end so much after them, in seconds; as long as the requests last when that is less. */
 const MARGIN_SECONDS = 0.5
 const GATES = 'stress'
 
@@ -60,7 +60,7 @@ export async function stress ({ rounds = 3, seconds = 4, lots = LOTS, clients = 
       return await beside(system, gates, level, forSeconds, async () => await requests.run(parts, progress))
     }
     for (const count of clients) {
-      for (const workload of WORKLOADS) await measure(workload, count, { name: 'warm-up', perSecond: 1_000 }, WARM_UP_SECONDS)
+      for (const workload of WORKLOADS) await measure(workload, count, { name: 'warm-up', perSecond: 1_000 }, Math.min(WARM_UP_SECONDS, seconds))
       for (let round = 1; round <= rounds; round++) {
         for (const workload of WORKLOADS) {
           const measured = new Map<Level, Measured>()
@@ -89,8 +89,9 @@ async function beside (system: System, gates: GateGenerator, { perSecond }: Leve
     const { http } = system
     if (http === null) throw new Error('parkmq serves no /metrics here')
     const before = await readMetrics(http)
-    const running = run({ type: 'rate', perSecond, seconds: seconds + 2 * MARGIN_SECONDS })
-    await new Promise(resolve => setTimeout(resolve, MARGIN_SECONDS * 1_000))
+    const marginSeconds = Math.min(MARGIN_SECONDS, seconds)
+    const running = run({ type: 'rate', perSecond, seconds: seconds + 2 * marginSeconds })
+    await new Promise(resolve => setTimeout(resolve, marginSeconds * 1_000))
     const [figures, sensors] = await Promise.all([request(), running])
     const after = await readMetrics(http)
     return {

@@ -25,6 +25,16 @@ export const SYSTEM_HELP: Readonly<Record<SystemName, string>> = {
   'service-auto-ack': 'the same, acknowledged by MQTT.js before the commit: it loses messages in a crash'
 }
 
+export function isSystem (name: string): name is SystemName {
+  return SYSTEMS.some(system => system === name)
+}
+
+/** In the order in which they are shown; what is no system comes last. */
+export function inOrder (names: readonly string[]): string[] {
+  const place = (name: string): number => isSystem(name) ? SYSTEMS.indexOf(name) : SYSTEMS.length
+  return [...names].sort((a, b) => place(a) - place(b))
+}
+
 export interface System {
   readonly name: SystemName
   readonly ports: Ports

@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander'
 import { messageOf } from '../shared/errors.js'
 import { auditCommand } from './audit.js'
 import { availabilityCommand } from './availability.js'
+import { benchCommand } from './bench.js'
 import { bookingCommands } from './bookings.js'
 import { clientsCommand } from './clients.js'
 import { doctorCommand } from './doctor.js'
@@ -27,7 +28,7 @@ const program = new Command('parkmq')
 
 const commands = [
   startCommand(), ...lotCommands(), availabilityCommand(), ...reservationCommands(), ...bookingCommands(), ...priceCommands(), watchCommand(), monitorCommand(), shellCommand(),
-  clientsCommand(), auditCommand(), userCommand(), simulateCommand(), experimentCommand(), doctorCommand()
+  clientsCommand(), auditCommand(), userCommand(), simulateCommand(), experimentCommand(), benchCommand(), doctorCommand()
 ]
 for (const command of commands) program.addCommand(inherit(command))
 

@@ -25,6 +25,12 @@ test.each([
   ['broker/bus.ts', 'import \'../storage/ledger.js\''],
   ['storage/ledger.ts', 'import \'../services/occupancy/core.js\''],
   ['storage/ledger.ts', 'import \'../cli/app.js\''],
+  ['storage/ledger.ts', 'import \'../bench/command.js\''],
+  ['services/occupancy/service.ts', 'import \'../../bench/command.js\''],
+  ['broker/bus.ts', 'import \'../bench/command.js\''],
+  ['shared/lot.ts', 'import \'../bench/command.js\''],
+  ['bench/report/write.ts', 'import \'../../cli/app.js\''],
+  ['cli/bench.ts', 'import \'../tests/support/app.js\''],
   ['broker/bus.ts', 'export const home = process.env.HOME'],
   ['services/occupancy/service.ts', 'process.exit(1)']
 ])('%s may not: %s', async (file, code) => {
@@ -35,6 +41,8 @@ test.each([
   ['services/occupancy/service.ts', 'import \'../../storage/ledger.js\'\nimport \'../../shared/bus.js\'\nimport \'./core.js\''],
   ['services/reservation/core.ts', 'import { freePlaces } from \'../../shared/lot.js\'\nimport type { NewLot } from \'../../shared/schemas.js\'\nimport { fits } from \'./windows.js\''],
   ['cli/app.ts', 'import \'../broker/index.js\'\nimport \'../services/occupancy/service.js\''],
+  ['cli/bench.ts', 'import \'../bench/command.js\''],
+  ['bench/processes.ts', 'import \'../shared/config.js\'\nimport \'../broker/password.js\'\nimport \'../services/sensor-sim/random.js\'\nimport \'../storage/open.js\''],
   ['shared/config.ts', 'export const home = process.env.HOME']
 ])('%s may: %s', async (file, code) => {
   expect(await refusals(file, code)).toEqual([])

@@ -1,26 +1,27 @@
 // `reservations`: what a driver waits for when one lot has a hundred thousand bookings to come: its availability for a
 // week, and `book` from 16 clients at once.
-import { rmSync } from 'node:fs'
 import { systemClock } from '../shared/clock.js'
 import { Config } from '../shared/config.js'
 import type { Id } from '../shared/lot.js'
 import { createMetrics } from '../shared/metrics.js'
 import { connectMqtt, endMqtt } from '../shared/mqtt-client.js'
-import { createRequester, type Requester } from '../shared/requester.js'
+import { createRequester } from '../shared/requester.js'
 import type { Reservation } from '../shared/reservation.js'
 import { newLot } from '../services/reservation/lot-settings.js'
 import { NewLot } from '../shared/schemas.js'
 import { moveCursor } from '../storage/audit.js'
 import { openLedger } from '../storage/open.js'
-import { newLatency, percentileMs, say } from './figures.js'
-import { newFolder, startParkmq } from './processes.js'
+import { newLatency, say, whole } from './figures.js'
+import { latencyOf, recordMs, sayLatency } from './latency.js'
+import { newFolder, startParkmq, type Target } from './processes.js'
+import { RequestGenerator } from './request-generator.js'
 
 const LOT = 'BIG' as Id
 const RESERVATIONS = 100_000
 const CAPACITY = 500
 const DAYS = 90
 const CLIENTS = 16
-const BOOKINGS = 4_000
+const REQUESTS = 16_000
 const WEEKS = 200
 const AT_ONCE = 1_000
 const MINUTE_MS = 60_000
@@ -28,19 +29,19 @@ const DAY_MS = 24 * 60 * MINUTE_MS
 
 export async function reservations (): Promise<void> {
   const folder = newFolder()
+  const startMs = Math.ceil(Date.now() / DAY_MS) * DAY_MS
+  await fill(folder, startMs)
+  const parkmq = await startParkmq(['--data', folder])
+  const generator = new RequestGenerator()
   try {
-    const startMs = Math.ceil(Date.now() / DAY_MS) * DAY_MS
-    await fill(folder, startMs)
-    const parkmq = await startParkmq(['--data', folder])
-    try {
-      const requesters = await Promise.all(Array.from({ length: CLIENTS }, async () => await open(parkmq.port)))
-      await measure(requesters.map(({ requester }) => requester), startMs, parkmq.readyMs)
-      for (const { close } of requesters) await close()
-    } finally {
-      await parkmq.stop()
-    }
+    await askWeeks(parkmq, startMs)
+    const figures = await generator.run({ ports: { port: parkmq.port, wsPort: null }, answers: 'replies', clients: CLIENTS, workload: 'bookings', lots: [LOT], requestIds: true, seed: 1, pace: { type: 'closed', requests: REQUESTS } })
+    const { book } = figures.latency
+    if (!book || figures.answered !== REQUESTS) throw new Error(`${figures.answered} of ${REQUESTS} requests were answered`)
+    say(`reservations: book, and cancel in turn, from ${CLIENTS} clients: ${whole(figures.perSecond)}/s; book ${sayLatency(book)}`)
   } finally {
-    rmSync(folder, { recursive: true, force: true })
+    await generator.stop()
+    await parkmq.stop()
   }
 }
 
@@ -71,46 +72,21 @@ function booking (n: number, startMs: number): Reservation {
   }
 }
 
-async function open (port: number): Promise<{ requester: Requester, close: () => Promise<void> }> {
+/** The availability of weeks of the lot. */
+async function askWeeks ({ port, readyMs }: Target, startMs: number): Promise<void> {
   const client = await connectMqtt(`mqtt://127.0.0.1:${port}`)
   const requester = await createRequester(client)
-  return {
-    requester,
-    close: async () => {
-      await requester.close()
-      await endMqtt(client)
-    }
-  }
-}
-
-async function measure (requesters: readonly Requester[], startMs: number, readyMs: number): Promise<void> {
-  const [first] = requesters
-  if (!first) throw new Error('no client')
-  const iso = (ms: number): string => new Date(ms).toISOString()
-  const ask = async (requester: Requester, method: string, body: object): Promise<number> => {
+  const ask = async (n: number): Promise<number> => {
+    const fromMs = startMs + (n * 13 % (DAYS - 7)) * DAY_MS
     const beganMs = performance.now()
-    const reply = await requester.request(method, body)
-    if (!reply.ok) throw new Error(`${method}: ${reply.error.message}`)
+    const reply = await requester.request('availability', { lot: LOT, days: Array.from({ length: 7 }, (_, day) => new Date(fromMs + day * DAY_MS).toISOString().slice(0, 10)) })
+    if (!reply.ok) throw new Error(`availability: ${reply.error.message}`)
     return performance.now() - beganMs
   }
-  const week = async (n: number): Promise<number> => {
-    const fromMs = startMs + (n * 13 % (DAYS - 7)) * DAY_MS
-    return await ask(first, 'availability', { lot: LOT, days: Array.from({ length: 7 }, (_, day) => iso(fromMs + day * DAY_MS).slice(0, 10)) })
-  }
-  // The first question about a lot reads all its windows.
-  const firstMs = await week(0)
+  const firstMs = await ask(0)
   const weeks = newLatency()
-  for (let n = 1; n <= WEEKS; n++) weeks.recordValue(Math.round(await week(n) * 1_000))
-  say(`reservations: ${RESERVATIONS} in one lot, ready in ${Math.round(readyMs)} ms; availability of a week: first ${firstMs.toFixed(1)} ms, then p50 ${percentileMs(weeks, 50)} ms, p95 ${percentileMs(weeks, 95)} ms`)
-  const books = newLatency()
-  let next = 0
-  const beganMs = performance.now()
-  await Promise.all(requesters.map(async requester => {
-    for (let n = next++; n < BOOKINGS; n = next++) {
-      const fromMs = startMs + (n * 6_421 % (DAYS * 24 * 60)) * MINUTE_MS
-      books.recordValue(Math.round(await ask(requester, 'book', { lot: LOT, plate: `N${n}`, from: iso(fromMs), to: iso(fromMs + 2 * 60 * MINUTE_MS) }) * 1_000))
-    }
-  }))
-  const perSecond = Math.round(BOOKINGS / (performance.now() - beganMs) * 1_000)
-  say(`reservations: book from ${CLIENTS} clients: ${perSecond}/s, p50 ${percentileMs(books, 50)} ms, p95 ${percentileMs(books, 95)} ms, p99 ${percentileMs(books, 99)} ms`)
+  for (let n = 1; n <= WEEKS; n++) recordMs(weeks, await ask(n))
+  await requester.close()
+  await endMqtt(client)
+  say(`reservations: ${whole(RESERVATIONS)} in one lot, ready in ${Math.round(readyMs)} ms; availability of a week: first ${firstMs.toFixed(1)} ms, then ${sayLatency(latencyOf(weeks))}`)
 }

@@ -3,8 +3,8 @@
 import { createRandom, type Random } from '../services/sensor-sim/random.js'
 import { MINUTE_BYTES, PLATE_BYTES, REQUEST_ID_BYTES, requestTemplate, RESERVATION_BYTES, SECRET_BYTES, type Act, type RequestTemplate } from './acts.js'
 
-/** `reads`: availability; `writes`: reserve and cancel in turn; `mixed`: 80 reads to 20 writes, among them book, change and cancel. */
-export const WORKLOADS = ['reads', 'writes', 'mixed'] as const
+/** `reads`: availability; `writes`: reserve and cancel in turn; `bookings`: book and cancel in turn; `mixed`: 80 reads to 20 writes, among them book, change and cancel. */
+export const WORKLOADS = ['reads', 'writes', 'bookings', 'mixed'] as const
 export type Workload = (typeof WORKLOADS)[number]
 
 const MIXED_READS = 0.8
@@ -69,6 +69,7 @@ export class Asker {
     switch (this.#parts.workload) {
       case 'reads': return this.#ask('availability')
       case 'writes': return this.#giveBack() ?? this.#ask('reserve')
+      case 'bookings': return this.#giveBack() ?? this.#ask('book')
       case 'mixed':
         if (this.#random.next() >= MIXED_READS) return this.#mixedWrite()
         return this.#ask(this.#random.next() < WINDOW_READS ? 'availability of a window' : 'availability')

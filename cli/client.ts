@@ -7,7 +7,7 @@ import { clientEnvironment, defaultUrl } from '../shared/config.js'
 import type { Reply } from '../shared/schemas.js'
 import { connectMqtt, endMqtt, shownUrl, type ConnectOptions } from '../shared/mqtt-client.js'
 import { readClientTls, TLS_PROTOCOLS, type ClientTlsFiles } from '../shared/mqtt-tls.js'
-import { createRequester } from '../shared/requester.js'
+import { createRequester, type Requester } from '../shared/requester.js'
 import { EXIT } from './exit.js'
 import { ask } from './prompt.js'
 
@@ -89,7 +89,7 @@ export async function connectClient (options: ClientOptions, connecting: Connect
 export type Call = (method: string, body: object) => Promise<Reply>
 
 /** Connects, runs `work`, and disconnects whatever happens. `connecting` is for work that lasts, such as watching. */
-export async function withService<T> (options: ClientOptions, work: (call: Call, client: MqttClient) => Promise<T>, connecting: Pick<ConnectOptions, 'reconnect'> = {}): Promise<T> {
+export async function withService<T> (options: ClientOptions, work: (call: Call, client: MqttClient, requester: Requester) => Promise<T>, connecting: Pick<ConnectOptions, 'reconnect'> = {}): Promise<T> {
   const { timeout } = options
   const timeoutMs = Number(timeout) * 1_000
   if (!(timeoutMs > 0 && timeoutMs <= 600_000)) throw new UsageError(`--timeout ${timeout} is not a number of seconds from 0 to 600`)
@@ -97,7 +97,7 @@ export async function withService<T> (options: ClientOptions, work: (call: Call,
   try {
     const requester = await createRequester(client, { timeoutMs })
     try {
-      return await work(async (method, body) => await requester.request(method, body), client)
+      return await work(async (method, body) => await requester.request(method, body), client, requester)
     } finally {
       await requester.close()
     }

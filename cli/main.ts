@@ -9,6 +9,7 @@ import { doctorCommand } from './doctor.js'
 import { EXIT } from './exit.js'
 import { experimentCommand } from './experiment/command.js'
 import { lotCommands } from './lots.js'
+import { monitorCommand } from './monitor.js'
 import { priceCommands } from './prices.js'
 import { reservationCommands } from './reservations.js'
 import { shellCommand } from './shell/command.js'
@@ -25,7 +26,7 @@ const program = new Command('parkmq')
   .exitOverride()
 
 const commands = [
-  startCommand(), ...lotCommands(), availabilityCommand(), ...reservationCommands(), ...bookingCommands(), ...priceCommands(), watchCommand(), shellCommand(),
+  startCommand(), ...lotCommands(), availabilityCommand(), ...reservationCommands(), ...bookingCommands(), ...priceCommands(), watchCommand(), monitorCommand(), shellCommand(),
   clientsCommand(), auditCommand(), userCommand(), simulateCommand(), experimentCommand(), doctorCommand()
 ]
 for (const command of commands) program.addCommand(inherit(command))

@@ -41,8 +41,21 @@ export interface Requester {
    * `ConnectionLostError` when the client is ended, and `BadReplyError` when the answer is no reply.
    */
   readonly request: (method: string, body?: object) => Promise<Reply>
+  /**
+   * As `request`, for a method whose reply is the first of many messages: `onMessage` is told of a reply that is no refusal,
+   * and of everything that comes behind it with the Correlation Data of any of the tries, until the requester is closed or
+   * `end` is called.
+   */
+  readonly follow: (method: string, body: object, onMessage: (message: Reply | BadReplyError) => void) => Promise<Following>
   /** Fails the open requests and unsubscribes. The client stays connected. */
   readonly close: () => Promise<void>
+}
+
+/** What is heard of a request after its reply. */
+export interface Following {
+  readonly reply: Reply
+  /** Nothing more is heard of it. */
+  readonly end: () => void
 }
 
 /** No reply came in time. */
@@ -75,6 +88,7 @@ type TryEnd =
   | { readonly type: 'late' }
   | { readonly type: 'lost' }
   | { readonly type: 'refused', readonly reason: string }
+  | { readonly type: 'bad', readonly error: BadReplyError }
   | { readonly type: 'failed', readonly error: Error }
 
 /** One request under way: any of its tries may still be answered. */
@@ -82,6 +96,10 @@ interface Pending {
   readonly correlations: Set<string>
   /** Ends the current try. */
   end: (how: TryEnd) => void
+  /** For one that is followed. */
+  readonly onMessage?: (message: Reply | BadReplyError) => void
+  /** Its reply has come: what comes now is the rest. */
+  isFollowed: boolean
 }
 
 /**
@@ -101,7 +119,9 @@ export async function createRequester (client: MqttClient, { timeoutMs = DEFAULT
     const parsed = parseReply(payload)
     const correlation = v5 ? packet.properties?.correlationData?.toString('base64url') : parsed.correlation
     // An unknown one is the late reply to a request that is over.
-    open.get(correlation ?? '')?.end(parsed.end)
+    const pending = open.get(correlation ?? '')
+    if (pending?.isFollowed) pending.onMessage?.(parsed.end.type === 'reply' ? parsed.end.reply : parsed.end.error)
+    else pending?.end(parsed.end)
   }
   const onClose = (): void => { for (const pending of underWay) pending.end({ type: 'lost' }) }
   client.on('message', onMessage)
@@ -121,8 +141,16 @@ export async function createRequester (client: MqttClient, { timeoutMs = DEFAULT
     open.set(correlation, pending)
     return await new Promise<TryEnd>(resolve => {
       let timer = clock.after(waitMs, () => pending.end({ type: 'late' }))
+      let isOver = false
       pending.end = how => {
+        if (isOver) return
+        isOver = true
         timer.cancel()
+        if (pending.onMessage && !pending.isFollowed && how.type === 'reply' && how.reply.ok) {
+          // At once: the next message may be in the same read.
+          pending.isFollowed = true
+          pending.onMessage(how.reply)
+        }
         resolve(how)
       }
       const payload = JSON.stringify(v5 ? body : { ...body, replyTo: responseTopic, correlation })
@@ -183,7 +211,7 @@ export async function createRequester (client: MqttClient, { timeoutMs = DEFAULT
           if (tries > retries) return unavailable
           await pause(clock, pending, Math.min(leftMs(), backOffMs(tries)))
           break
-        case 'failed': throw end.error
+        case 'bad': case 'failed': throw end.error
         case 'refused': throw new RequestRefusedError(`the broker refused ${method}: ${end.reason}`)
         case 'lost': tries--; break
         case 'late': break
@@ -196,15 +224,27 @@ export async function createRequester (client: MqttClient, { timeoutMs = DEFAULT
       : `no reply to ${method} within ${timeoutMs} ms (sent ${sent} ${sent === 1 ? 'time' : 'times'}): is the reservation service running?`)
   }
 
+  const forget = ({ correlations }: Pending): void => { for (const correlation of correlations) open.delete(correlation) }
+
   return {
     async request (method, body = {}) {
-      const pending: Pending = { correlations: new Set(), end: () => {} }
+      const pending: Pending = { correlations: new Set(), end: () => {}, isFollowed: false }
       underWay.add(pending)
       try {
         return await request(method, body, pending)
       } finally {
         underWay.delete(pending)
-        for (const correlation of pending.correlations) open.delete(correlation)
+        forget(pending)
+      }
+    },
+    async follow (method, body, onMessage) {
+      const pending: Pending = { correlations: new Set(), end: () => {}, onMessage, isFollowed: false }
+      underWay.add(pending)
+      try {
+        return { reply: await request(method, body, pending), end: () => forget(pending) }
+      } finally {
+        underWay.delete(pending)
+        if (!pending.isFollowed) forget(pending)
       }
     },
     async close () {
@@ -224,17 +264,17 @@ function withRequestId (method: string, body: object): object {
 }
 
 /** The reply in a payload, with the `correlation` that a 3.1.1 reply carries in its body. */
-function parseReply (payload: Uint8Array): { end: TryEnd, correlation?: string } {
+function parseReply (payload: Uint8Array): { end: Extract<TryEnd, { type: 'reply' | 'bad' }>, correlation?: string } {
   let json: unknown
   try {
     json = JSON.parse(Buffer.from(payload).toString('utf8'))
   } catch (cause) {
-    return { end: { type: 'failed', error: new BadReplyError(`the reply is not JSON: ${messageOf(cause)}`, { cause }) } }
+    return { end: { type: 'bad', error: new BadReplyError(`the reply is not JSON: ${messageOf(cause)}`, { cause }) } }
   }
   const parsed = Reply.safeParse(json)
-  const end: TryEnd = parsed.success
-    ? { type: 'reply', reply: parsed.data }
-    : { type: 'failed', error: new BadReplyError(`the reply has not the shape of one: ${firstIssue(parsed.error)}`) }
+  const end = parsed.success
+    ? { type: 'reply' as const, reply: parsed.data }
+    : { type: 'bad' as const, error: new BadReplyError(`the reply has not the shape of one: ${firstIssue(parsed.error)}`) }
   const { correlation } = (json ?? {}) as { correlation?: unknown }
   return typeof correlation === 'string' ? { end, correlation } : { end }
 }

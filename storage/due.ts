@@ -5,6 +5,7 @@ import { placesLeft, type Id } from '../shared/lot.js'
 import { transition, windowOf, type Reservation, type ReservationStatus } from '../shared/reservation.js'
 import { reservationOf } from './records.js'
 import type { Database } from './rows.js'
+import { CAR_IS_HERE } from './tables.js'
 import type { LedgerTransaction } from './transaction.js'
 
 /** Why a reservation took a step by itself, by the status that it had. */
@@ -106,6 +107,6 @@ async function nextBooked ({ kysely }: Database, lot: Id, untilMs: number): Prom
 
 async function countOverstayed ({ kysely }: Database, lot: Id): Promise<number> {
   const row = await kysely.selectFrom('reservations').select(e => e.fn.countAll<number>().as('count'))
-    .where('lot', '=', lot).where('status', '=', 'overstayed').where('due_at_ms', 'is not', null).executeTakeFirst()
+    .where('lot', '=', lot).where('status', '=', 'overstayed').where(sql<boolean>`${sql.raw(CAR_IS_HERE)}`).executeTakeFirst()
   return Number(row?.count ?? 0)
 }

@@ -1,8 +1,8 @@
 // Any number of rows as one JSON parameter. The text of a statement then does not depend on the size of its batch: it is
 // prepared once, and reading or writing a thousand rows costs one statement. The one branch between the engines for
 // set-based statements is here.
-import { sql, type Kysely, type RawBuilder } from 'kysely'
-import { COLUMN_TYPES, type ColumnType, type Tables } from './tables.js'
+import { sql, type CompiledQuery, type Kysely, type RawBuilder } from 'kysely'
+import { COLUMN_TYPES, FIXED_COLUMNS, type ColumnType, type Tables } from './tables.js'
 
 export type Engine = 'sqlite' | 'postgres'
 
@@ -26,18 +26,44 @@ export function jsonRows (engine: Engine, columns: readonly (readonly [name: str
   return sql`(select ${select} from jsonb_array_elements(${json}::jsonb) as given(value))`
 }
 
-/** The rows of `table` (`t`) whose `keys` equal one of the given tuples and for which `where` holds; one statement. */
-export async function selectByKeys<T extends keyof Tables, K extends keyof Tables[T] & string> (
-  { kysely, engine }: Database, table: T, keys: readonly K[], values: readonly (readonly Cell[])[], where: RawBuilder<unknown> = sql`true`
-): Promise<Tables[T][]> {
-  if (values.length === 0) return []
-  const given = jsonRows(engine, keys.map(key => [key, COLUMN_TYPES[table][key]]), values)
-  const on = sql.join(keys.map(key => sql`t.${sql.ref(key)} = given.${sql.ref(key)}`), sql` and `)
-  const result = await sql<Tables[T]>`select t.* from ${given} as given join ${sql.table(table)} as t on ${on} where ${where}`.execute(kysely)
-  return result.rows
+/**
+ * Statements by their shape. Building the text of one costs more than running it on a few rows, and there are only so
+ * many shapes: tables, their keys and the conditions in this project.
+ */
+const statements = new Map<string, CompiledQuery>()
+
+/** The statement of this shape with `json` as its one parameter. `build` is given a parameter that stands for it. */
+function statement<R> ({ kysely, engine }: Database, shape: string, json: string, build: () => RawBuilder<R>): CompiledQuery<R> {
+  const key = `${engine} ${shape}`
+  let compiled = statements.get(key)
+  if (compiled === undefined) {
+    compiled = build().compile(kysely)
+    if (compiled.parameters.length !== 1) throw new Error(`a statement of rows has one parameter, not ${compiled.parameters.length}: ${compiled.sql}`)
+    statements.set(key, compiled)
+  }
+  return { ...compiled, parameters: [json] }
 }
 
-/** Inserts the rows, or replaces those with the same `keys`. The same key must not come twice in one call. */
+/**
+ * The rows of `table` (`t`) whose `keys` equal one of the given tuples and for which `where` holds; one statement.
+ * `where` is SQL that is written in this project, never a value.
+ */
+export async function selectByKeys<T extends keyof Tables, K extends keyof Tables[T] & string> (
+  database: Database, table: T, keys: readonly K[], values: readonly (readonly Cell[])[], where = 'true'
+): Promise<Tables[T][]> {
+  if (values.length === 0) return []
+  const query = statement<Tables[T]>(database, `select ${table} ${keys.join(' ')} ${where}`, JSON.stringify(values), () => {
+    const given = jsonRows(database.engine, keys.map(key => [key, COLUMN_TYPES[table][key]]), [])
+    const on = sql.join(keys.map(key => sql`t.${sql.ref(key)} = given.${sql.ref(key)}`), sql` and `)
+    return sql<Tables[T]>`select t.* from ${given} as given join ${sql.table(table)} as t on ${on} where ${sql.raw(where)}`
+  })
+  return (await database.kysely.executeQuery(query)).rows
+}
+
+/**
+ * Inserts the rows, or replaces those with the same `keys`, all but what never changes (`FIXED_COLUMNS`). The same key
+ * must not come twice in one call.
+ */
 export async function upsert<T extends keyof Tables> (
   database: Database, table: T, keys: readonly (keyof Tables[T] & string)[], rows: readonly Tables[T][]
 ): Promise<void> {
@@ -46,13 +72,18 @@ export async function upsert<T extends keyof Tables> (
 
 /** Inserts the rows with the given columns only, so that the engine may fill in the others. */
 export async function insertRows<T extends keyof Tables, C extends keyof Tables[T] & string> (
-  { kysely, engine }: Database, table: T, columns: readonly C[], rows: readonly Pick<Tables[T], C>[], keys: readonly string[] = []
+  database: Database, table: T, columns: readonly C[], rows: readonly Pick<Tables[T], C>[], keys: readonly string[] = []
 ): Promise<void> {
   if (rows.length === 0) return
-  const given = jsonRows(engine, columns.map(column => [column, COLUMN_TYPES[table][column]]), rows.map(row => columns.map(column => row[column] as Cell)))
-  const into = sql.join(columns.map(column => sql.ref(column)))
-  const replaced = columns.filter(column => !keys.includes(column)).map(column => sql`${sql.ref(column)} = excluded.${sql.ref(column)}`)
-  // `where true` keeps SQLite's parser from reading `on conflict` as a join condition.
-  const onConflict = keys.length === 0 ? sql`` : sql` where true on conflict (${sql.join(keys.map(key => sql.ref(key)))}) do update set ${sql.join(replaced)}`
-  await sql`insert into ${sql.table(table)} (${into}) select * from ${given} as given${onConflict}`.execute(kysely)
+  const json = JSON.stringify(rows.map(row => columns.map(column => row[column])))
+  const query = statement(database, `insert ${table} ${columns.join(' ')} / ${keys.join(' ')}`, json, () => {
+    const given = jsonRows(database.engine, columns.map(column => [column, COLUMN_TYPES[table][column]]), [])
+    const into = sql.join(columns.map(column => sql.ref(column)))
+    const stays = new Set([...keys, ...FIXED_COLUMNS[table] ?? []])
+    const replaced = columns.filter(column => !stays.has(column)).map(column => sql`${sql.ref(column)} = excluded.${sql.ref(column)}`)
+    // `where true` keeps SQLite's parser from reading `on conflict` as a join condition.
+    const onConflict = keys.length === 0 ? sql`` : sql` where true on conflict (${sql.join(keys.map(key => sql.ref(key)))}) do update set ${sql.join(replaced)}`
+    return sql`insert into ${sql.table(table)} (${into}) select * from ${given} as given${onConflict}`
+  })
+  await database.kysely.executeQuery(query)
 }

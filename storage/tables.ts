@@ -195,3 +195,11 @@ export const COLUMN_TYPES: { readonly [T in keyof Tables]: { readonly [C in keyo
   cursors: { name: 'text', position: 'integer' },
   meta: { key: 'text', value: 'text' }
 }
+
+/** Columns that keep their value once a row is made. An update that leaves them alone leaves their indexes alone. */
+export const FIXED_COLUMNS: { readonly [T in keyof Tables]?: readonly (keyof Tables[T] & string)[] } = {
+  reservations: ['kind', 'secret_hash', 'owner', 'made_at_ms']
+}
+
+/** The few reservations whose car is here without a window of its own: an index has them alone, and is used where this stands. */
+export const CAR_IS_HERE = 'status in (\'arriving\', \'overstayed\')'

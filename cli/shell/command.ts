@@ -31,7 +31,7 @@ async function runShell (options: ClientOptions): Promise<void> {
   // Ctrl-C at a question is a key; between questions it ends what lasts, and never the shell.
   process.on('SIGINT', onInterrupt)
   for (const signal of ['SIGTERM', 'SIGHUP'] as const) process.on(signal, onEnd)
-  await withService(options, async (call, client) => {
+  await withService(options, async (call, client, requester) => {
     // Only now: the password may have been asked for on the same terminal.
     const keys = new Keys(process.stdin)
     keys.on('end', onEnd)
@@ -41,6 +41,7 @@ async function runShell (options: ClientOptions): Promise<void> {
     tellOfConnection(client, options.url, say)
     const shell: Shell = {
       desk: deskOf(withRetries(call, questions), client, say),
+      requester,
       questions,
       say,
       lasting: async work => {

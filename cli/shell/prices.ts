@@ -2,6 +2,7 @@
 import { confirm } from '@inquirer/prompts'
 import { refusalText } from '../client.js'
 import { done } from '../desk.js'
+import { money } from '../prices.js'
 import { shownWindow } from '../shown-times.js'
 import { printable, table } from '../table.js'
 import { resolveWindow } from '../times.js'
@@ -23,12 +24,12 @@ export async function quoteStay (shell: Shell): Promise<void> {
   const { from, to, notes } = resolveWindow(window, calendar.timeZone, desk.nowMs())
   for (const note of notes) shell.say(note)
   report(shell, await done<Quote>(await desk.call('quote', { lot, from, to }), r =>
-    `${r.lot} costs ${price(r)}, ${shownWindow(r.from, r.to, calendar.timeZone, desk.nowMs())} (tariff ${r.tariff}); this takes no place`))
+    `${r.lot} costs ${money(r.priceCents, r.currency)}, ${shownWindow(r.from, r.to, calendar.timeZone, desk.nowMs())} (tariff ${r.tariff}); this takes no place`))
 }
 
 export async function showPermits (shell: Shell): Promise<void> {
   report(shell, await done<{ permits: Permit[] }>(await shell.desk.call('permits', {}), ({ permits }) =>
-    permits.length === 0 ? 'no permits are sold here' : table(['PERMIT', 'NAME', 'PRICE', 'STOCK'], permits.map(permit => [permit.permit, printable(permit.name), price(permit), permit.stock]))))
+    permits.length === 0 ? 'no permits are sold here' : table(['PERMIT', 'NAME', 'PRICE', 'STOCK'], permits.map(permit => [permit.permit, printable(permit.name), money(permit.priceCents, permit.currency), permit.stock]))))
 }
 
 export async function buyPermit (shell: Shell): Promise<void> {
@@ -37,15 +38,9 @@ export async function buyPermit (shell: Shell): Promise<void> {
   if (!reply.ok) return say(refusalText(reply.error))
   const { permits } = reply.result as { permits: Permit[] }
   if (permits.length === 0) return say('no permits are sold here')
-  const permit = await choose(shell, 'Which permit?', permits.map(one => ({ value: one, short: one.permit, name: `${one.permit}  ${printable(one.name)}, ${price(one)}, ${one.stock === 0 ? 'sold out' : `${one.stock} left`}` })))
+  const permit = await choose(shell, 'Which permit?', permits.map(one => ({ value: one, short: one.permit, name: `${one.permit}  ${printable(one.name)}, ${money(one.priceCents, one.currency)}, ${one.stock === 0 ? 'sold out' : `${one.stock} left`}` })))
   const plate = await choosePlate(shell)
-  if (!await questions.ask(async context => await confirm({ message: `Buy ${permit.permit} for ${plate} for ${price(permit)}?`, default: false }, context))) return say('nothing was bought')
+  if (!await questions.ask(async context => await confirm({ message: `Buy ${permit.permit} for ${plate} for ${money(permit.priceCents, permit.currency)}?`, default: false }, context))) return say('nothing was bought')
   report(shell, await done<Sale>(await desk.call('buyPermit', { permit: permit.permit, plate }), r =>
-    `${r.sale}: ${r.permit} for ${r.plate}, ${price(r)}; ${r.stock} left. Keep the number of the sale: it is the receipt`))
-}
-
-/** Whole cents as `12.00 EUR`, from their digits. */
-function price ({ priceCents, currency }: Pick<Permit, 'priceCents' | 'currency'>): string {
-  const digits = String(priceCents).padStart(3, '0')
-  return `${digits.slice(0, -2)}.${digits.slice(-2)} ${currency}`
+    `${r.sale}: ${r.permit} for ${r.plate}, ${money(r.priceCents, r.currency)}; ${r.stock} left. Keep the number of the sale: it is the receipt`))
 }

@@ -2,13 +2,15 @@
 import { confirm } from '@inquirer/prompts'
 import { randomBytes } from 'node:crypto'
 import { isMethod, READ_ONLY } from '../../shared/schemas.js'
-import { TimeoutError } from '../../shared/requester.js'
+import { TimeoutError, type Requester } from '../../shared/requester.js'
 import { refusalText, type Call } from '../client.js'
 import type { Desk, Done } from '../desk.js'
 import type { Questions } from './questions.js'
 
 export interface Shell {
   readonly desk: Desk
+  /** For what comes behind a reply. */
+  readonly requester: Requester
   readonly questions: Questions
   readonly say: (text: string) => void
   /** Runs something that lasts until Ctrl-C or the end of the shell aborts the signal. */

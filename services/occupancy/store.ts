@@ -1,10 +1,9 @@
 // The occupancy service's own rows of the ledger: sensor identities and bays, read and written by the batch.
-import { sql } from 'kysely'
 import type { Id, Lot } from '../../shared/lot.js'
 import { LIVE_STATUSES, type Reservation } from '../../shared/reservation.js'
 import { reservationOf } from '../../storage/records.js'
 import { selectByKeys, upsert, type Database } from '../../storage/rows.js'
-import type { BaysTable, SensorsTable } from '../../storage/tables.js'
+import { CAR_IS_HERE, type BaysTable, type SensorsTable } from '../../storage/tables.js'
 import type { LedgerTransaction } from '../../storage/transaction.js'
 import type { Bay, SensorMessage } from './core.js'
 import type { SensorSeen } from './sequence.js'
@@ -105,8 +104,8 @@ export class Working {
       const lot = tx.lot(message.lot)
       if (lot && lot.arriving > 0) lots.set(lot.id, lot)
     }
-    const byPlate = await selectByKeys(tx.database, 'reservations', ['lot', 'plate'], [...plates.values()], sql`t.due_at_ms is not null`)
-    const byLot = await selectByKeys(tx.database, 'reservations', ['lot', 'status'], [...lots.keys()].map(lot => [lot, 'arriving']), sql`t.due_at_ms is not null`)
+    const byPlate = await selectByKeys(tx.database, 'reservations', ['lot', 'plate'], [...plates.values()], 't.due_at_ms is not null')
+    const byLot = await selectByKeys(tx.database, 'reservations', ['lot', 'status'], [...lots.keys()].map(lot => [lot, 'arriving']), `t.${CAR_IS_HERE}`)
     const live = [...byPlate, ...byLot].map(reservationOf).filter(reservation => LIVE_STATUSES.includes(reservation.status))
     tx.know(live.sort((a, b) => a.madeAtMs - b.madeAtMs))
   }

@@ -1,6 +1,7 @@
 // How many reservations each plate and each user has whose car has not come: what the limits of one plate and of one user
 // are held against, within a batch as well.
 import { sql, type RawBuilder } from 'kysely'
+import type { Id } from '../../shared/lot.js'
 import { PENDING_STATUSES, type Reservation } from '../../shared/reservation.js'
 import { jsonRows, type Database } from '../../storage/rows.js'
 import { refuse, type Refused } from './core.js'
@@ -48,12 +49,28 @@ function add (counts: Map<string, number>, key: string, by: number): void {
   counts.set(key, (counts.get(key) ?? 0) + by)
 }
 
-async function count ({ kysely, engine }: Database, column: 'plate' | 'owner', keys: ReadonlySet<string>): Promise<Map<string, number>> {
+/** Lots in which time has made something of these plates and users due. */
+export async function lotsLateFor (database: Database, plates: ReadonlySet<string>, users: ReadonlySet<string>, nowMs: number): Promise<Set<Id>> {
+  const late = new Set<Id>()
+  for (const [column, keys] of [['plate', plates], ['owner', users]] as const) {
+    if (keys.size === 0) continue
+    const { rows } = await sql<{ lot: Id }>`
+      select distinct r.lot as lot from ${given(database, keys)} as given join reservations as r on r.${sql.ref(column)} = given.key
+      where r.due_at_ms is not null and r.due_at_ms <= ${nowMs}`.execute(database.kysely)
+    for (const { lot } of rows) late.add(lot)
+  }
+  return late
+}
+
+function given ({ engine }: Database, keys: ReadonlySet<string>): RawBuilder<unknown> {
+  return jsonRows(engine, [['key', 'text']], [...keys].map(key => [key]))
+}
+
+async function count (database: Database, column: 'plate' | 'owner', keys: ReadonlySet<string>): Promise<Map<string, number>> {
   if (keys.size === 0) return new Map()
-  const given = jsonRows(engine, [['key', 'text']], [...keys].map(key => [key]))
   const pending: RawBuilder<unknown> = sql.join(PENDING_STATUSES.map(status => sql.lit(status)))
   const { rows } = await sql<{ key: string, count: number }>`
-    select given.key as key, count(*) as count from ${given} as given join reservations as r on r.${sql.ref(column)} = given.key
-    where r.due_at_ms is not null and r.status in (${pending}) group by given.key`.execute(kysely)
+    select given.key as key, count(*) as count from ${given(database, keys)} as given join reservations as r on r.${sql.ref(column)} = given.key
+    where r.due_at_ms is not null and r.status in (${pending}) group by given.key`.execute(database.kysely)
   return new Map(rows.map(({ key, count }) => [key, Number(count)]))
 }

@@ -1,5 +1,4 @@
 // The reservation service's queries: what a batch of requests may touch, and the lists it answers.
-import { sql } from 'kysely'
 import type { Id } from '../../shared/lot.js'
 import type { Reservation } from '../../shared/reservation.js'
 import type { RequestBody } from '../../shared/schemas.js'
@@ -7,7 +6,7 @@ import { lotOf, reservationOf } from '../../storage/records.js'
 import { selectByKeys, type Database } from '../../storage/rows.js'
 import type { LedgerTransaction } from '../../storage/transaction.js'
 import type { Lot } from '../../shared/lot.js'
-import { Pending, type ReservationLimits } from './pending.js'
+import { lotsLateFor, Pending, type ReservationLimits } from './pending.js'
 import type { Request } from './requests.js'
 
 /** Loads what the requests may touch, with a fixed number of statements. Returns what their plates and users have pending. */
@@ -37,13 +36,15 @@ export async function loadFor (tx: LedgerTransaction, requests: readonly Request
     }
   }
   const { database } = tx
-  const live = await selectByKeys(database, 'reservations', ['lot', 'plate'], [...byPlate.values()], sql`t.due_at_ms is not null`)
+  const live = await selectByKeys(database, 'reservations', ['lot', 'plate'], [...byPlate.values()], 't.due_at_ms is not null')
   const named = [...await selectByKeys(database, 'reservations', ['id'], [...byId].map(id => [id])), ...live].map(reservationOf)
   // The lots first: applying what is due changes reservations, and those read above must then not be the older ones.
   await tx.load([...lots, ...named.map(reservation => reservation.lot)])
   tx.know(named)
   for (const { id, lot } of named) if (placesOf.has(id)) placesIn.add(lot)
   await tx.loadWindows(placesIn)
+  // A plate may have reservations in other lots, in which nobody has noticed yet that they are over.
+  await tx.load(await lotsLateFor(database, plates, users, tx.nowMs))
   if (plates.size > 0) await tx.flush()
   return await Pending.load(database, plates, users, limits)
 }

@@ -1,6 +1,7 @@
 // Reservations for windows of time, waiting lists with the messages that they promise, and permits.
 import { sql, type Kysely } from 'kysely'
 import type { Engine } from '../rows.js'
+import { CAR_IS_HERE } from '../tables.js'
 
 export function windowsAndWaiting (engine: Engine) {
   return async function up (db: Kysely<unknown>): Promise<void> {
@@ -42,7 +43,7 @@ async function changeIndexes (db: Kysely<unknown>): Promise<void> {
   await sql`create index reservations_live_plate on reservations (plate, lot) where ${live}`.execute(db)
   await sql`create index reservations_live_owner on reservations (owner) where ${live} and owner is not null`.execute(db)
   await sql`create index lots_waiting on lots (id) where waiting > 0`.execute(db)
-  await sql`create index reservations_live_status on reservations (lot, status, due_at_ms) where ${live}`.execute(db)
+  await sql`create index reservations_here on reservations (lot, status) where ${sql.raw(CAR_IS_HERE)}`.execute(db)
 }
 
 async function addTables (db: Kysely<unknown>, int: 'integer' | 'bigint', engine: Engine): Promise<void> {

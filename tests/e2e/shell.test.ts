@@ -121,6 +121,35 @@ describe.skipIf(whyNot() !== null)('the shell', { timeout: 120_000 }, () => {
     await leave(terminal)
   })
 
+  test('tells prices, sells a permit only when it is asked for twice, and watches a lot until Ctrl-C', async () => {
+    const { terminal, client } = await enter({ permits: [{ permit: 'DAY', name: 'One day', priceCents: 1_205, stock: 1 }] })
+    await choose(terminal, 'quote', /quote /)
+    await choose(terminal, 'south', /SOUTH/)
+    await answer(terminal, /From when\?/, '2027-12-24T18:00')
+    await answer(terminal, /Until when, or for how long\?/, '2h')
+    await terminal.sees(/SOUTH costs 4\.00 EUR/)
+    await terminal.sees(MENU)
+    for (const sure of ['n', 'y']) {
+      await choose(terminal, 'buy', /buy/)
+      await choose(terminal, 'DAY', /DAY +One day, 12\.05 EUR, 1 left/)
+      await answer(terminal, /Number plate\?/, 'ab 12')
+      await answer(terminal, /Buy DAY for AB12 for 12\.05 EUR\?/, sure)
+      await terminal.sees(sure === 'n' ? /nothing was bought/ : /S-\w{12}: DAY for AB12, 12\.05 EUR; 0 left/)
+      await terminal.sees(MENU)
+    }
+    expect(await client.request('permit', { permit: 'DAY' })).toMatchObject({ stock: 0 })
+    await choose(terminal, 'monitor', /monitor/)
+    await choose(terminal, 'south', /SOUTH/)
+    await answer(terminal, /For how long\?/, '5m')
+    await terminal.sees(/SOUTH 1\/1 open/)
+    await client.publish('lots/SOUTH/sensor', '1')
+    await terminal.sees(/SOUTH 0\/1 open/)
+    terminal.type(CTRL_C)
+    await terminal.sees(/the monitor of SOUTH has ended: it was ended/)
+    await terminal.sees(MENU)
+    await leave(terminal)
+  })
+
   test('waits until there is a place, and Ctrl-C leaves the list as it is', async () => {
     const { terminal, client } = await enter()
     const first = await client.request<{ reservation: string, secret: string }>('reserve', { lot: 'SOUTH', plate: 'FIRST' })

@@ -25,16 +25,21 @@ async function open (metrics: Metrics): Promise<number> {
   return (await counterValues(metrics)).parkmq_monitors ?? 0
 }
 
+interface Wraps {
+  readonly transact?: (real: Ledger['transact']) => Ledger['transact']
+  readonly lots?: (real: Ledger['lots']) => Ledger['lots']
+}
+
 /** The service with a ledger that the test may hold or let fail. */
-async function service (transact: (real: Ledger['transact']) => Ledger['transact'] = real => real) {
+async function service ({ transact = real => real, lots = real => real }: Wraps = {}) {
   const clock = new ManualClock()
   const metrics = createMetrics()
   const config = Config.parse({ data: testFolder() })
   const ledger = await openLedger({ config, clock, metrics })
   afterThisTest(() => ledger.close())
   await seedLots(ledger, config.lots, lotDefaultsOf(config))
-  const wrapped = Object.create(ledger, { transact: { value: transact(ledger.transact.bind(ledger)) }, feed: { value: ledger.feed } }) as Ledger
-  for (const name of ['lots', 'read', 'lotsDue'] as const) Object.defineProperty(wrapped, name, { value: ledger[name].bind(ledger) })
+  const wrapped = Object.create(ledger, { transact: { value: transact(ledger.transact.bind(ledger)) }, feed: { value: ledger.feed }, lots: { value: lots(ledger.lots.bind(ledger)) } }) as Ledger
+  for (const name of ['read', 'lotsDue'] as const) Object.defineProperty(wrapped, name, { value: ledger[name].bind(ledger) })
   const broker = await startBroker({
     clock,
     prepare: async ({ bus }) => {
@@ -92,14 +97,14 @@ describe('between the request and its reply', () => {
 
   test('a batch that is not committed leaves no monitor and says nothing of it; when it is tried again there is one', async () => {
     let failures = 1
-    const at = await service(real => async (name, work) => {
+    const at = await service({ transact: real => async (name, work) => {
       if (name !== 'reservation') return await real(name, work)
       return await real(name, async tx => {
         const result = await work(tx)
         if (Array.isArray(result) && failures-- > 0) throw new UnavailableError('the disk is full', { cause: null })
         return result
       })
-    })
+    } })
     const raw = await rawClient(at.broker)
     raw.send(request('monitor', { lot: 'LOT-A', forSeconds: 60 }, 'c'))
     await at.clock.armed(100)
@@ -114,14 +119,14 @@ describe('between the request and its reply', () => {
     let letGo = (): void => {}
     let held = (): void => {}
     const isHeld = new Promise<void>(resolve => { held = resolve })
-    const at = await service(real => async (name, work) => await real(name, async tx => {
+    const at = await service({ transact: real => async (name, work) => await real(name, async tx => {
       const result = await work(tx)
       if (Array.isArray(result)) {
         held()
         await new Promise<void>(resolve => { letGo = resolve })
       }
       return result
-    }))
+    }) })
     const options = { clientId: 'me', clean: false, properties: { sessionExpiryInterval: 1_000 } }
     const raw = await rawClient(at.broker, options)
     raw.send(request('monitor', { lot: 'LOT-A', forSeconds: 60 }, 'c'))
@@ -132,6 +137,53 @@ describe('between the request and its reply', () => {
     expect((await next.nextOf('publish')).topic).toBe('me')
     expect([await open(at.metrics), saidOn(next).map(({ monitor }) => monitor)]).toEqual([0, ['started']])
   })
+})
+
+test('what was read before a monitor began is not told to it: it never goes back', async () => {
+  let hold = false
+  let letGo = (): void => {}
+  let held = (): void => {}
+  const isHeld = new Promise<void>(resolve => { held = resolve })
+  const at = await service({ lots: real => async ids => {
+    const lots = await real(ids)
+    if (!hold) return lots
+    hold = false
+    held()
+    await new Promise<void>(resolve => { letGo = resolve })
+    return lots
+  } })
+  const client = await MonitorClient.connected(at.url)
+  await client.monitor('LOT-A', 60, 'c')
+  await at.other.request('ping')
+  hold = true
+  await at.other.request('reserve', { lot: 'LOT-A', plate: 'P1' })
+  await isHeld
+  await at.other.request('reserve', { lot: 'LOT-A', plate: 'P2' })
+  // Renewed, and one that is new to the lot.
+  await client.monitor('LOT-A', 60, 'c')
+  const second = await MonitorClient.connected(at.url)
+  await second.monitor('LOT-A', 60, 'd')
+  letGo()
+  await whileTicking(at.clock, Promise.all([at.other.request('reserve', { lot: 'LOT-A', plate: 'P3' }), client.first('c', ({ free }) => free === 47), second.first('d', ({ free }) => free === 47)]), 10)
+  expect(client.said('c').map(({ free }) => free)).toEqual([50, 48, 47])
+  expect(second.said('d').map(({ free }) => free)).toEqual([48, 47])
+})
+
+test('the end does not wait for a ledger that cannot be read; the changes are told when it can be', async () => {
+  let fails = false
+  const at = await service({ lots: real => async ids => {
+    if (fails) throw new UnavailableError('the disk is gone', { cause: null })
+    return await real(ids)
+  } })
+  const client = await MonitorClient.connected(at.url)
+  await client.monitor('LOT-A', 60, 'short')
+  await client.monitor('LOT-B', 600, 'long')
+  await at.other.request('ping')
+  fails = true
+  for (const lot of ['LOT-A', 'LOT-B']) await at.other.request('reserve', { lot, plate: 'P1' })
+  expect(await whileTicking(at.clock, client.end('short'), 1_000)).toMatchObject({ why: 'expired' })
+  fails = false
+  expect(await whileTicking(at.clock, client.until('long', 2), 10)).toMatchObject({ monitor: 'update', free: 74 })
 })
 
 describe('the connection ends', () => {

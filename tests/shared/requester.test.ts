@@ -3,7 +3,7 @@ import type { MqttClient } from 'mqtt'
 import { describe, expect, test } from 'vitest'
 import { ACCEPTED, type Delivery, type Outcome } from '../../shared/bus.js'
 import { connectMqtt, endMqtt, type ConnectOptions } from '../../shared/mqtt-client.js'
-import { createRequester, type Requester, type RequesterOptions } from '../../shared/requester.js'
+import { BadReplyError, createRequester, type Requester, type RequesterOptions } from '../../shared/requester.js'
 import { afterThisTest, startBroker, type TestBroker } from '../support/broker.js'
 import { ManualClock } from '../support/clock.js'
 import { PacketProxy } from '../support/packet-proxy.js'
@@ -288,4 +288,57 @@ test('close fails what is open and unsubscribes, and leaves the client connected
   expect(proxy.passed('broker', 'unsubscribe')).toHaveLength(1)
   expect(client.connected).toBe(true)
   await expect(requester.request('ping')).rejects.toMatchObject({ code: 'connection_lost' })
+})
+
+describe('a request that is followed', () => {
+  const message = (n: number) => ({ ok: true, result: { n } })
+
+  test.each([4, 5] as const)('tells its reply and everything behind it in order, until it is ended, version %i', async version => {
+    const { requester, asked, client } = await start(async one => {
+      for (let n = 0; n < 5; n++) await one.reply(message(n))
+    }, {}, { version })
+    const heard: unknown[] = []
+    let more = (): void => {}
+    const { reply, end } = await requester.follow('monitor', {}, one => {
+      heard.push(one)
+      more()
+    })
+    expect(reply).toEqual(message(0))
+    while (heard.length < 5) await new Promise<void>(resolve => { more = resolve })
+    expect(heard).toEqual([0, 1, 2, 3, 4].map(message))
+    // With MQTT 3.1.1 it would be nobody's.
+    if (version === 5) {
+      await asked[0]?.reply('no JSON')
+      while (heard.length < 6) await new Promise<void>(resolve => { more = resolve })
+      expect(heard.pop()).toBeInstanceOf(BadReplyError)
+    }
+    end()
+    await asked[0]?.reply(message(9))
+    await client.subscribeAsync('anything')
+    expect(heard).toHaveLength(5)
+  })
+
+  test('hears what comes to any of its tries', async () => {
+    const { requester, asked, requests, clock } = await start(async (one, n) => { if (n === 1) await one.reply(message(1)) }, { timeoutMs: 3_000 })
+    const heard: unknown[] = []
+    let more = (): void => {}
+    const following = requester.follow('monitor', {}, one => {
+      heard.push(one)
+      more()
+    })
+    await requests(1)
+    clock.advance(1_000)
+    expect((await following).reply).toEqual(message(1))
+    await asked[0]?.reply(message(0))
+    while (heard.length < 2) await new Promise<void>(resolve => { more = resolve })
+    expect(heard).toEqual([message(1), message(0)])
+  })
+
+  test('is over with a refusal, of which it is not told', async () => {
+    const refusal = { ok: false, error: { code: 'unknown_lot', message: 'there is no such lot' } }
+    const { requester } = await start(async one => { await one.reply(refusal) })
+    const heard: unknown[] = []
+    expect((await requester.follow('monitor', {}, one => heard.push(one))).reply).toEqual(refusal)
+    expect(heard).toEqual([])
+  })
 })

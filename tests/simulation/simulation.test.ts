@@ -6,31 +6,20 @@ import { expect, test } from 'vitest'
 import type { Clock } from '../../shared/clock.js'
 import { freePlaces } from '../../shared/lot.js'
 import { ManualClock } from '../support/clock.js'
-import { connectTestClient, json, startTestApp, testFolder, type TestClient } from '../support/app.js'
+import { connectTestClient, json, memoryFolder, startTestApp, type TestClient } from '../support/app.js'
 import { Model } from './model.js'
+import { choicesOf, seeds } from './random.js'
 
 const STEPS = 1_500
-const SEEDS = process.env.PARKMQ_TEST_SEED ? [Number(process.env.PARKMQ_TEST_SEED)] : [1, 2, Date.now() % 1_000_000]
 const PLATES = ['AA1', 'BB2', 'CC3', 'DD4', 'EE5', 'FF6']
 const TIMES = { holdMs: 60_000, arrivalGraceMs: 20_000, maxStayMs: 300_000 }
 const CAPACITY = 12
 
-function randomOf (seed: number) {
-  let state = Math.imul(seed + 1, 0x9e3779b1) >>> 0
-  const next = (): number => {
-    state ^= state << 13
-    state ^= state >>> 17
-    state ^= state << 5
-    return (state >>> 0) / 2 ** 32
-  }
-  return { chance: (p: number): boolean => next() < p, below: (n: number): number => Math.floor(next() * n), pick: <T>(list: readonly T[]): T => list[Math.floor(next() * list.length)] as T }
-}
-
 interface Message { sensor: string, epoch: number, seq: number, delta: number, plate?: string }
 
-test.each(SEEDS)('the whole agrees with the model, seed %i', { timeout: 120_000 }, async seed => {
-  const { chance, below, pick } = randomOf(seed)
-  const data = testFolder()
+test.each(seeds(3))('the whole agrees with the model, seed %i', { timeout: 120_000 }, async seed => {
+  const { chance, below, pick } = choicesOf(seed)
+  const data = memoryFolder()
   const clock = new ManualClock()
   const settings = { lots: [{ lot: 'S', capacity: CAPACITY, occupied: 4 }], times: TIMES, limits: { reservationsPerPlate: 1_000 } }
   const model = new Model(CAPACITY, 4, TIMES)

@@ -2,7 +2,8 @@
 import { createHash } from 'node:crypto'
 import type { Choices } from './random.js'
 import { shownAt } from './wall-clock.js'
-import type { ModelReservation, WindowsModel } from './windows-model.js'
+import type { WindowsModel } from './windows-model.js'
+import type { ModelReservation } from './windows-words.js'
 
 export interface Asked {
   readonly method: string
@@ -23,6 +24,8 @@ export class RandomRequests {
   readonly #model: WindowsModel
   readonly #seed: number
   #made = 0
+  /** The lot that all ask about at the moment; null for any. */
+  focus: string | null = null
 
   constructor (seed: number, choices: Choices, model: WindowsModel) {
     this.#seed = seed
@@ -70,6 +73,7 @@ export class RandomRequests {
     const r = this.#reservation()
     if (!r) return { reservation: 'R-NONE', shiftMinutes: 15 }
     if (chance(0.4)) return { ...this.#named(r), shiftMinutes: pick([-240, -60, -15, -1, 1, 15, 30, 60, 300, 1_440]) }
+    if (chance(0.2)) return { ...this.#named(r), from: this.#text(floor(r.from) - pick([15, 30, 60]) * 60_000, r.lot), to: this.#text(floor(r.to) + pick([15, 30, 60]) * 60_000, r.lot) }
     const lot = chance(0.3) ? this.#lot() : r.lot
     const near = (ms: number): string => this.#text(floor(ms) + pick([-120, -30, -15, 0, 15, 30, 90]) * 60_000, lot)
     const asked = { ...(chance(0.5) && { from: near(r.from) }), ...(chance(0.5) && { to: near(r.to) }), ...(lot !== r.lot && { lot }), ...(chance(0.2) && { plate: this.plate() }) }
@@ -77,13 +81,14 @@ export class RandomRequests {
   }
 
   #lot (): string {
+    if (this.focus !== null && this.#choices.chance(0.8)) return this.focus
     return this.#choices.chance(0.01) ? 'NONE' : this.#choices.pick([...this.#model.lots.keys()])
   }
 
   /** Mostly one of the last that may still change. */
   #reservation (statuses: readonly string[] | null = null): ModelReservation | undefined {
     const { chance, pick } = this.#choices
-    const all = [...this.#model.reservations.values()]
+    const all = [...this.#model.reservations.values()].filter(r => this.focus === null || r.lot === this.focus)
     const fit = all.filter(r => statuses === null ? r.due !== null : statuses.includes(r.status))
     return pick((fit.length > 0 && !chance(0.05) ? fit : all).slice(-RECENT))
   }

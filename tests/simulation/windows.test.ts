@@ -1,22 +1,20 @@
 // A seeded simulation of reservations in windows of time: drivers, gates, operators, time that passes over the change of
 // clocks, repeats, bursts, failures, restarts and crashes, against the plain model. After every step and burst each reservation and each lot must
 // be as the model says, and no instant may have more windows than places. Run one seed again with PARKMQ_TEST_SEED=...
-import { cpSync, existsSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { cpSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import type { Id } from '../../shared/lot.js'
 import { reservationOf } from '../../storage/records.js'
 import { selectByKeys } from '../../storage/rows.js'
-import { startTestApp, testFolder, type TestApp } from '../support/app.js'
+import { memoryFolder, startTestApp, type TestApp } from '../support/app.js'
 import { AskingClient, type Told } from '../support/asking.js'
 import { ManualClock } from '../support/clock.js'
 import { choicesOf, seeds, type Choices } from './random.js'
-import { WindowsModel, type ModelLot } from './windows-model.js'
+import { WindowsModel } from './windows-model.js'
 import { RandomRequests, type Asked } from './windows-requests.js'
+import type { ModelLot } from './windows-words.js'
 
 const STEPS = 160
-/** In memory where the system has such a folder: what a loss of power leaves is not the matter here, and ten times as much is tried. */
-const FOLDER = existsSync('/dev/shm') ? '/dev/shm' : tmpdir()
 const MINUTE = 60_000
 const TIMES = { holdMs: 5 * MINUTE, arrivalGraceMs: 2 * MINUTE, maxStayMs: 120 * MINUTE, noShowMs: 20 * MINUTE, earlyArrivalMs: 15 * MINUTE, bookAheadMs: 30 * 24 * 60 * MINUTE, waitMs: 90 * MINUTE }
 const LIMITS = { reservationsPerPlate: 4, waitingPerLot: 5 }
@@ -54,7 +52,7 @@ class Run {
   readonly #lowered = new Set<string>()
   /** The way of each request that put somebody on a waiting list, and what must be told there. */
   readonly #waits = new Map<string, string>()
-  #data = testFolder(FOLDER)
+  #data = memoryFolder()
   #running: { app: TestApp, client: AskingClient } | null = null
   #seq = 0
   #sent = 0
@@ -80,14 +78,18 @@ class Run {
   }
 
   async step (n: number): Promise<void> {
-    const { weighted, below } = this.#choices
+    const { weighted, below, chance } = this.#choices
     const kind = weighted(STEP)
     try {
       switch (kind) {
         case 'request': await this.#burst(n, [this.#requests.next()]); break
         case 'burst': await this.#burst(n, this.#many(2 + below(12))); break
         case 'gate': await this.#gate(n); break
-        case 'time': await this.#time(n); break
+        case 'time':
+          await this.#time(n)
+          // Often somebody asks before anybody has noticed that time has passed.
+          if (chance(0.6)) await this.#burst(n, this.#many(1 + below(6)))
+          break
         case 'repeat': await this.#repeat(n); break
         case 'reused': await this.#reuse(n); break
         case 'fault': await this.#fault(n); break
@@ -110,7 +112,9 @@ class Run {
   #many (count: number): Asked[] {
     const { chance, pick } = this.#choices
     const asked: Asked[] = []
+    this.#requests.focus = chance(0.6) ? pick(LOTS).id : null
     for (let i = 0; i < count; i++) asked.push(asked.length > 0 && chance(0.2) ? pick(asked) : this.#requests.next())
+    this.#requests.focus = null
     return asked
   }
 
@@ -231,7 +235,7 @@ class Run {
     for (const [i, { told }] of sent.entries()) void told.then(reply => { heard[i] = reply }, () => {})
     const turns = below(25)
     for (let i = 0; i < turns; i++) await new Promise(resolve => setImmediate(resolve))
-    const copy = testFolder(FOLDER)
+    const copy = memoryFolder()
     cpSync(this.#data, copy, { recursive: true })
     this.#client.drop()
     const before = [...heard]

@@ -1,5 +1,5 @@
 // The whole of parkmq on free ports with a ledger of its own, and clients that wait for messages instead of for time.
-import { mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { IPublishPacket, MqttClient } from 'mqtt'
@@ -15,6 +15,11 @@ export function testFolder (within = tmpdir()): string {
   const path = mkdtempSync(join(within, 'parkmq-test-'))
   onTestFinished(() => rmSync(path, { recursive: true, force: true }))
   return path
+}
+
+/** In memory where the system has such a folder: for many steps in little time, where a loss of power is not the matter. */
+export function memoryFolder (): string {
+  return testFolder(existsSync('/dev/shm') ? '/dev/shm' : tmpdir())
 }
 
 export interface TestApp {

@@ -61,7 +61,7 @@ export function startCommand (): Command {
       if (exposed !== null) log.warn(exposed)
       const startedMs = performance.now()
       const app = await startApp({ config, log })
-      const lots = (await app.ledger.allLots()).length
+      const lots = (await app.ledger.lotIds()).length
       log.info({
         version, lots, data: config.data, tookMs: Math.round(performance.now() - startedMs),
         ...(app.port === null ? { broker: shownUrl(config.broker ?? '') } : { mqtt: urlOf(tls ? 'mqtts' : 'mqtt', config.host, app.port), ws: urlOf(tls ? 'wss' : 'ws', config.host, app.wsPort) }),

@@ -23,8 +23,8 @@ const PUBLISHERS = 4
 const WINDOW = 64
 const MOST_CONNECTIONS = 5_000
 const FEWEST_CONNECTIONS = 10
-/** Memory is read when garbage has had time to go, in milliseconds. */
-const SETTLE_MS = 2_000
+/** Memory is read when garbage has had time to go: a millisecond for each thing there is, and at most so many. */
+const MOST_SETTLE_MS = 2_000
 /** The lot of the idle connections: nobody else says anything of it. */
 const QUIET = 'lots/QUIET/free'
 const BYTES = { name: 'resident memory', unit: 'bytes' }
@@ -86,7 +86,7 @@ async function measureLots (recorder: Recorder, sizes: readonly Size[], { rounds
       running.set(size, parkmq)
       await generator.make(size.name, { ports: { port: parkmq.port, wsPort: null }, lots: size.lots, identities: size.identities, publishers: PUBLISHERS, window: WINDOW, seed })
     }
-    await settle()
+    await settle(sizes.at(-1)?.lots ?? 0)
     recordMemory(recorder, sizes, running, 'after the start')
     // Round 0 warms up what is measured.
     for (let round = 0; round <= rounds; round++) {
@@ -98,7 +98,7 @@ async function measureLots (recorder: Recorder, sizes: readonly Size[], { rounds
       }
       if (round > 0) recordRatios(recorder, sizes, costs)
     }
-    await settle()
+    await settle(sizes.at(-1)?.lots ?? 0)
     recordMemory(recorder, sizes, running, 'after the messages')
   } finally {
     await generator.stop()
@@ -167,7 +167,7 @@ async function measureConnections (recorder: Recorder, most: number): Promise<vo
         for (const count of counts) {
           progress.next(`${name}, ${whole(count)} connections`)
           const closed = await generator.idle(name, { port: broker.port, wsPort: null }, QUIET, count)
-          await settle()
+          await settle(count)
           const bytes = broker.memoryBytes()
           recorder.account({ system: name, connections: String(count) }, { connected: count, closed: closed.length })
           recorder.add({ what: 'memory', of: { system: name }, x: { name: 'connections', unit: '' }, y: BYTES }, count, bytes)
@@ -193,6 +193,6 @@ async function measureConnections (recorder: Recorder, most: number): Promise<vo
   if (ours !== undefined && theirs !== undefined) recorder.ratio({ what: 'memory of a connection', of: {}, numerator: 'parkmq', denominator: 'aedes', better: 'lower' }, ours / theirs)
 }
 
-async function settle (): Promise<void> {
-  await new Promise(resolve => setTimeout(resolve, SETTLE_MS))
+async function settle (things: number): Promise<void> {
+  await new Promise(resolve => setTimeout(resolve, Math.min(things, MOST_SETTLE_MS)))
 }

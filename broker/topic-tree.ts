@@ -29,7 +29,7 @@ export class TopicTree<V> {
     for (const level of path.split('/')) {
       const children: Map<string, Node<V>> = node.children ??= new Map<string, Node<V>>()
       let child = children.get(level)
-      if (child === undefined) children.set(level, child = newNode())
+      if (child === undefined) children.set(internedLevel(level), child = newNode())
       node = child
     }
     if (node.value === undefined) this.#size++
@@ -133,6 +133,18 @@ function* walkFilter<V> (root: Node<V>, levels: readonly string[]): Generator<V 
 function* everythingBelow<V> (node: Node<V>): Generator<V, void, undefined> {
   if (node.value !== undefined) yield node.value
   for (const child of node.children?.values() ?? []) yield* everythingBelow(child)
+}
+
+/** Levels that many topics have, such as `free` and `state`: they share one string. */
+const levels = new Map<string, string>()
+const MOST_LEVELS = 100
+const LONGEST_LEVEL = 8
+
+function internedLevel (level: string): string {
+  const known = levels.get(level)
+  if (known !== undefined) return known
+  if (level.length <= LONGEST_LEVEL && levels.size < MOST_LEVELS) levels.set(level, level)
+  return level
 }
 
 function newNode<V> (): Node<V> {

@@ -33,7 +33,7 @@ interface Published {
 }
 
 const RETAINED = { qos: 1, retain: true } as const
-const RETAINED_JSON = { ...RETAINED, properties: { contentType: 'application/json', payloadFormatIndicator: 1 } } as const
+const RETAINED_JSON = { ...RETAINED, properties: Object.freeze({ contentType: 'application/json', payloadFormatIndicator: 1 } as const) } as const
 
 export class Publisher {
   readonly #parts: PublisherParts

@@ -44,8 +44,8 @@ export class MemoryWatch {
   }
 }
 
-/** Slope of the least squares line. */
-function perSample (values: readonly number[]): number {
+/** Slope of the least squares line through values that are one apart. */
+export function perSample (values: readonly number[]): number {
   const middleX = (values.length - 1) / 2
   const middleY = values.reduce((sum, value) => sum + value, 0) / values.length
   let above = 0

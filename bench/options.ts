@@ -30,6 +30,8 @@ export interface Options {
   readonly rate?: number
   readonly lots?: number
   readonly ids?: OnOff
+  readonly reservations?: readonly number[]
+  readonly connections?: number
   readonly seed?: number
   readonly publishers?: readonly number[]
   readonly window?: readonly number[]
@@ -59,7 +61,7 @@ const path = (text: string): string | null => text === '' ? null : text
 export const OPTIONS: { readonly [Name in OptionName]-?: { readonly value: string, readonly help: string, readonly read: (text: string) => NonNullable<Options[Name]> | null } } = {
   rounds: { value: 'n', help: 'rounds, 1 to 100; brokers take turns in each', read: number(100) },
   seconds: { value: 'n', help: 'length of each measurement, 0.1 to 3,600', read: tenths(3_600) },
-  minutes: { value: 'n', help: 'one long measurement instead, 1 to 1,440', read: number(1_440) },
+  minutes: { value: 'n', help: 'one long measurement instead, up to 1,440; 0.5 is half of one', read: tenths(1_440) },
   messages: { value: 'n', help: 'messages of each measurement, 1 to 1,000,000', read: number(1_000_000) },
   subscribers: { value: 'n', help: 'healthy subscribers, 1 to 1,000', read: number(1_000) },
   qos: { value: '0,1,2', help: 'only these', read: among<Qos>([0, 1, 2]) },
@@ -71,8 +73,10 @@ export const OPTIONS: { readonly [Name in OptionName]-?: { readonly value: strin
   clients: { value: 'n,n', help: 'clients that make requests, 1 to 1,000', read: numbers(1_000) },
   systems: { value: 'name,name', help: `only these of ${SYSTEMS.join(', ')}`, read: among(SYSTEMS) },
   rate: { value: 'n', help: 'requests a second where a rate is fixed, 1 to 100,000', read: number(100_000) },
-  lots: { value: 'n', help: 'lots, 1 to 10,000', read: number(10_000) },
+  lots: { value: 'n', help: 'lots, 1 to 100,000', read: number(100_000) },
   ids: { value: 'on|off', help: 'whether changing requests carry a requestId', read: text => ON_OFF.find(one => one === text) ?? null },
+  reservations: { value: 'n,n', help: 'reservations in the ledger, 1 to 1,000,000', read: numbers(1_000_000) },
+  connections: { value: 'n', help: 'most idle connections, 1 to 5,000', read: number(5_000) },
   seed: { value: 'n', help: 'seed of what is chosen at random', read: number(Number.MAX_SAFE_INTEGER) },
   publishers: { value: 'n,n', help: 'sensors that publish at once, each in a lot of its own, 1 to 1,000', read: numbers(1_000) },
   window: { value: 'n,n', help: 'unacknowledged messages of each publisher, 1 to 1,000', read: numbers(1_000) },

@@ -10,8 +10,11 @@ import { logins } from './logins.js'
 import type { OptionName, Options } from './options.js'
 import { requests } from './requests.js'
 import { reservations } from './reservations.js'
+import { restart } from './restarting.js'
 import type { ScenarioResult } from './results.js'
+import { scale } from './scale.js'
 import { slow } from './slow-subscribers.js'
+import { soak } from './soak.js'
 import { starting } from './starting.js'
 import { stress } from './stress.js'
 
@@ -31,6 +34,9 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
   requests: { run: requests, help: 'reserve and cancel, one client, one at a time', takes: '10 s', options: [] },
   reservations: { run: reservations, help: 'a lot with 100,000 bookings to come: availability of a week, and book from 16 clients', takes: '30 s', options: [] },
   start: { run: starting, help: 'time to ready and memory with 4 and with 10,000 lots', takes: '10 s', options: [] },
+  restart: { run: restart, help: 'time to ready after kill -9 by lots, by reservations in the history and by reservations to come', takes: '4 min', options: ['rounds', 'lots', 'reservations'] },
+  scale: { run: scale, help: 'what a sensor message, a lot and a connection cost, up to 100,000 lots, 1,000,000 sensors and 5,000 connections', takes: '3 min', options: ['rounds', 'lots', 'messages', 'connections', 'seed'] },
+  soak: { run: soak, help: 'sensors, displays and clients that come and go, for --minutes: memory and lag over time', takes: '2 min', options: ['minutes', 'seconds', 'lots', 'clients', 'rate', 'ids', 'seed'] },
   baseline: { run: baseline, help: 'availability, and reserve and cancel, for 1 to 64 clients: parkmq, bare echoes, a hand-written service', takes: '6 min', options: REQUEST_OPTIONS },
   mixed: { run: mixed, help: 'the same with 80 reads to 20 writes, among them book, change and cancel', takes: '2 min', options: REQUEST_OPTIONS },
   stress: { run: stress, help: 'the requests of baseline beside sensors at 10/s a lot, 1,000/s and 10,000/s, and how late displays hear of them', takes: '3 min', options: ['rounds', 'seconds', 'clients', 'lots', 'ids', 'seed'] },

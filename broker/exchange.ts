@@ -57,10 +57,10 @@ export class Exchange {
     const { router, retained, journal } = this.#parts
     const before = journal.changes
     if (message.retain) {
-      const isChange = message.payload.length > 0 || retained.has(message.topic)
+      const isChange = message.payloadLength > 0 || retained.has(message.topic)
       if (!retained.set(message)) return { filling: null, isStored: false, isOverLimit: true }
       // What the services say about the present they say again at every start.
-      if (message.from !== null && isChange) journal.retained(message.topic, message.payload.length > 0 ? message : null)
+      if (message.from !== null && isChange) journal.retained(message.topic, message.payloadLength > 0 ? message : null)
     }
     // The broker's own numbers would take all the aliases, time and again.
     if (message.topic.length >= LEAST_TOPIC_LENGTH && !message.topic.startsWith('$SYS/')) message.alias = this.#aliasOf(message.topic)

@@ -18,9 +18,19 @@ export function toMessageProperties (properties: Properties | undefined): Messag
   }
 }
 
-/** What goes on the wire of what a service says. */
+/** What services say with many messages, which are kept as retained ones: these share it. */
+const shared = new WeakMap<MessageProperties, Properties>()
+
+/** What goes on the wire of what a service says. Frozen properties are the same in every message that has them. */
 export function fromMessageProperties (properties: MessageProperties | undefined): Properties | undefined {
   if (properties === undefined) return undefined
+  if (!Object.isFrozen(properties) || properties.correlationData !== undefined) return convert(properties)
+  let converted = shared.get(properties)
+  if (converted === undefined) shared.set(properties, converted = Object.freeze(convert(properties)))
+  return converted
+}
+
+function convert (properties: MessageProperties): Properties {
   const { correlationData, payloadFormatIndicator, userProperties, ...same } = properties
   return {
     ...same,

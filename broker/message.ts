@@ -8,6 +8,8 @@ import { readProperties } from './properties.js'
 
 /** Payloads above this are written from where they are instead of being copied into the packet. */
 const COPY_UP_TO_BYTES = 4_096
+/** Payloads up to this are kept as text of one byte a character: a Buffer of its own costs 350 bytes more than a string. */
+const TEXT_UP_TO_BYTES = 1_024
 /** What a message costs in memory besides its topic and payload, roughly. */
 const OVERHEAD_BYTES = 200
 
@@ -54,7 +56,8 @@ export interface MessageParts {
 
 export class Message {
   readonly topic: string
-  #payload: Buffer
+  /** A string has a byte in each of its characters. */
+  #payload: Buffer | string
   readonly qos: Qos
   readonly retain: boolean
   readonly properties: Properties | undefined
@@ -63,8 +66,7 @@ export class Message {
   readonly policy: Policy
   /** Number that every connection may use for this topic; 0 without one. */
   alias = 0
-  #frames: (Frame | undefined)[] = []
-  readonly #propertyBytes: number
+  #frames: (Frame | undefined)[] | null = null
   /** Its number in the store, and how many stored entries need it; 0 when it is not stored. */
   stored = 0
   storedFor = 0
@@ -78,33 +80,49 @@ export class Message {
     this.expiresAtMs = expiresAtMs
     this.from = from
     this.policy = policy
-    this.#propertyBytes = properties === undefined ? 0 : sizeOf(properties)
   }
 
-  get payload (): Buffer { return this.#payload }
+  /** A new Buffer at each call where it is kept as text: see `payloadLength` and `copyPayload`. */
+  get payload (): Buffer { return typeof this.#payload === 'string' ? Buffer.from(this.#payload, 'latin1') : this.#payload }
+
+  /** In bytes. */
+  get payloadLength (): number { return this.#payload.length }
+
+  /** Writes the payload to `at` of `into`. */
+  copyPayload (into: Buffer, at: number): void {
+    if (typeof this.#payload === 'string') into.write(this.#payload, at, 'latin1')
+    else this.#payload.copy(into, at)
+  }
 
   /** What it costs to keep, roughly, in bytes. */
-  get size (): number { return this.#payload.length + this.topic.length + this.#propertyBytes + OVERHEAD_BYTES }
+  get size (): number { return this.#payload.length + this.topic.length + sizeOf(this.properties) + OVERHEAD_BYTES }
 
   /**
    * To be called before it is kept longer than this turn: takes its bytes out of the read that they came in, or a
    * message of ten bytes would keep up to 64 KB of its neighbours in memory.
    */
   keep (): void {
-    if (this.#payload.buffer.byteLength <= 2 * this.#payload.length + 1_024) return
-    const own = Buffer.allocUnsafeSlow(this.#payload.length)
-    this.#payload.copy(own)
-    this.#payload = own
+    if (typeof this.#payload === 'string') return
+    const { length } = this.#payload
+    if (length <= TEXT_UP_TO_BYTES) {
+      this.#payload = this.#payload.toString('latin1')
+    } else {
+      if (this.#payload.buffer.byteLength <= 2 * length + 1_024) return
+      const own = Buffer.allocUnsafeSlow(length)
+      this.#payload.copy(own)
+      this.#payload = own
+    }
     const data = this.properties?.correlationData
     if (this.properties !== undefined && data !== undefined) this.properties.correlationData = Buffer.from(data)
     // An encoded packet with a large payload refers to the old bytes.
-    if (own.length > COPY_UP_TO_BYTES) this.#frames = []
+    if (length > COPY_UP_TO_BYTES) this.#frames = null
   }
 
   /** The bytes for receivers of this protocol (MQTT 5.0 or older), QoS, RETAIN and alias; encoded at the first call. */
   frame (v5: boolean, qos: Qos, retain: boolean, alias: Alias): Frame {
     const kind = (v5 ? 6 + 6 * alias : 0) + (retain ? 3 : 0) + qos
-    return this.#frames[kind] ??= encodePublish(this, v5, qos, retain, alias, null)
+    const frames = this.#frames ??= []
+    return frames[kind] ??= encodePublish(this, v5, qos, retain, alias, null)
   }
 
   /** The bytes for one receiver whose subscriptions have identifiers. [MQTT-3.3.4-3] [MQTT-3.3.4-4] */
@@ -122,7 +140,9 @@ export class Message {
 }
 
 /** What properties cost to keep, roughly, in bytes: as much as a payload of their length. */
-function sizeOf ({ contentType = '', responseTopic = '', correlationData, userProperties }: Properties): number {
+function sizeOf (properties: Properties | undefined): number {
+  if (properties === undefined) return 0
+  const { contentType = '', responseTopic = '', correlationData, userProperties } = properties
   let size = contentType.length + responseTopic.length + (correlationData?.length ?? 0)
   for (const [name, value] of userProperties ?? []) size += name.length + value.length + USER_PROPERTY_BYTES
   return size
@@ -167,13 +187,13 @@ export function remainingSeconds ({ expiresAtMs }: Message, nowMs: number): numb
 }
 
 function encodePublish (message: Message, v5: boolean, qos: Qos, retain: boolean, alias: Alias, ids: readonly number[] | null): Frame {
-  const { payload } = message
+  const { payloadLength } = message
   const topicBytes = alias === Alias.use ? 0 : Buffer.byteLength(message.topic)
   const properties = v5 ? encodeProperties(message, alias, ids, true) : null
   const propertyBytes = properties === null ? 0 : varintLength(properties.bytes.length) + properties.bytes.length
-  const remaining = 2 + topicBytes + (qos > 0 ? 2 : 0) + propertyBytes + payload.length
-  const copies = payload.length <= COPY_UP_TO_BYTES
-  const bytes = Buffer.allocUnsafe(1 + varintLength(remaining) + remaining - (copies ? 0 : payload.length))
+  const remaining = 2 + topicBytes + (qos > 0 ? 2 : 0) + propertyBytes + payloadLength
+  const copies = payloadLength <= COPY_UP_TO_BYTES
+  const bytes = Buffer.allocUnsafe(1 + varintLength(remaining) + remaining - (copies ? 0 : payloadLength))
   bytes[0] = 0x30 | qos << 1 | Number(retain)
   let at = writeVarint(bytes, 1, remaining)
   at = bytes.writeUInt16BE(topicBytes, at)
@@ -186,8 +206,8 @@ function encodePublish (message: Message, v5: boolean, qos: Qos, retain: boolean
     if (properties.expiryAt >= 0) expiryAt = at + properties.expiryAt
     at += properties.bytes.copy(bytes, at)
   }
-  if (copies) payload.copy(bytes, at)
-  return { bytes, payload: copies ? null : payload, idAt, expiryAt }
+  if (copies) message.copyPayload(bytes, at)
+  return { bytes, payload: copies ? null : message.payload, idAt, expiryAt }
 }
 
 interface EncodedProperties {

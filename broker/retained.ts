@@ -36,7 +36,7 @@ export class Retained {
    */
   set (message: Message): boolean {
     const before = this.#messages.get(message.topic)
-    const isEmpty = message.payload.length === 0
+    const isEmpty = message.payloadLength === 0
     if (message.from !== null && !isEmpty) {
       const [lessMessages, lessBytes] = before === undefined || before.from === null ? [0, 0] : [1, before.size]
       // Where there is too much already, what takes no more than the one before may still take its place.
@@ -73,7 +73,7 @@ export class Retained {
 
   #put (message: Message, before: Message | undefined): void {
     if (before !== undefined) this.#count(before, -1)
-    if (message.payload.length === 0) {
+    if (message.payloadLength === 0) {
       this.#messages.delete(message.topic)
     } else {
       message.keep()

@@ -38,6 +38,9 @@ interface Match {
   readonly groups: readonly Group[]
 }
 
+/** Most topics of a large car park: what nobody subscribes to shares one match. */
+const NOBODY: Match = { targets: [], groups: [] }
+
 type Subscribers = Map<Session, SubscriptionOptions>
 
 /** A shared subscription: each message goes to one of its members. */
@@ -178,7 +181,7 @@ export class Router {
     })
     const groups: Group[] = []
     this.#groups.matchTopic(topic, found => groups.push(...found.values()))
-    const match = { targets: [...bySession].map(([session, all]) => targetOf(session, all)), groups }
+    const match = bySession.size === 0 && groups.length === 0 ? NOBODY : { targets: [...bySession].map(([session, all]) => targetOf(session, all)), groups }
     if (this.#known.size >= MOST_KNOWN) this.#known.clear()
     this.#known.set(topic, match)
     return match

@@ -2,7 +2,8 @@
 // (MQTT 5.0 section 4.7). Both are walks along the levels, whatever the number of subscriptions or topics.
 
 interface Node<V> {
-  readonly children: Map<string, Node<V>>
+  /** Null at the ends, which are most nodes: an empty map each would cost as much as what is kept there. */
+  children: Map<string, Node<V>> | null
   value: V | undefined
 }
 
@@ -17,7 +18,7 @@ export class TopicTree<V> {
   get (path: string): V | undefined {
     let node: Node<V> | undefined = this.#root
     for (const level of path.split('/')) {
-      node = node.children.get(level)
+      node = node.children?.get(level)
       if (node === undefined) return undefined
     }
     return node.value
@@ -26,8 +27,9 @@ export class TopicTree<V> {
   set (path: string, value: V): void {
     let node = this.#root
     for (const level of path.split('/')) {
-      let child = node.children.get(level)
-      if (child === undefined) node.children.set(level, child = newNode())
+      const children: Map<string, Node<V>> = node.children ??= new Map<string, Node<V>>()
+      let child = children.get(level)
+      if (child === undefined) children.set(internedLevel(level), child = newNode())
       node = child
     }
     if (node.value === undefined) this.#size++
@@ -38,7 +40,7 @@ export class TopicTree<V> {
     const way: [Node<V>, string][] = []
     let node = this.#root
     for (const level of path.split('/')) {
-      const child = node.children.get(level)
+      const child = node.children?.get(level)
       if (child === undefined) return
       way.push([node, level])
       node = child
@@ -48,9 +50,10 @@ export class TopicTree<V> {
     this.#size--
     // Branches without a value would stay for ever.
     for (const [parent, level] of way.reverse()) {
-      const child = parent.children.get(level)
-      if (child === undefined || child.value !== undefined || child.children.size > 0) return
-      parent.children.delete(level)
+      const child = parent.children?.get(level)
+      if (child === undefined || child.value !== undefined || child.children !== null) return
+      parent.children?.delete(level)
+      if (parent.children?.size === 0) parent.children = null
     }
   }
 
@@ -60,15 +63,15 @@ export class TopicTree<V> {
     const walk = (node: Node<V>, at: number): void => {
       // Wildcards at the start do not reach $SYS and the like. [MQTT-4.7.2-1]
       const wildcards = at > 0 || !topic.startsWith('$')
-      const all = wildcards ? node.children.get('#') : undefined
+      const all = wildcards ? node.children?.get('#') : undefined
       if (all?.value !== undefined) found(all.value)
       if (at === levels.length) {
         if (node.value !== undefined) found(node.value)
         return
       }
-      const exact = node.children.get(levels[at] ?? '')
+      const exact = node.children?.get(levels[at] ?? '')
       if (exact) walk(exact, at + 1)
-      const any = wildcards ? node.children.get('+') : undefined
+      const any = wildcards ? node.children?.get('+') : undefined
       if (any) walk(any, at + 1)
     }
     walk(this.#root, 0)
@@ -113,13 +116,13 @@ function* walkFilter<V> (root: Node<V>, levels: readonly string[]): Generator<V 
     if (children === null && !isRoot && (level === undefined || level === '#') && node.value !== undefined) yield node.value
     if (level === undefined) continue
     if (level !== '#' && level !== '+') {
-      const child = node.children.get(level)
+      const child = node.children?.get(level)
       if (child) open.push({ node: child, at: at + 1, isBelow: false, children: null })
       continue
     }
-    const rest = children ?? node.children.entries()
-    const { value: child } = rest.next()
-    if (child === undefined) continue
+    const rest = children ?? node.children?.entries()
+    const child = rest?.next().value
+    if (rest === undefined || child === undefined) continue
     open.push({ node, at, isBelow, children: rest })
     // Wildcards at the start do not reach $SYS and the like. [MQTT-4.7.2-1]
     if (isRoot && child[0].startsWith('$')) continue
@@ -129,9 +132,21 @@ function* walkFilter<V> (root: Node<V>, levels: readonly string[]): Generator<V 
 
 function* everythingBelow<V> (node: Node<V>): Generator<V, void, undefined> {
   if (node.value !== undefined) yield node.value
-  for (const child of node.children.values()) yield* everythingBelow(child)
+  for (const child of node.children?.values() ?? []) yield* everythingBelow(child)
+}
+
+/** Levels that many topics have, such as `free` and `state`: they share one string. */
+const levels = new Map<string, string>()
+const MOST_LEVELS = 100
+const LONGEST_LEVEL = 8
+
+function internedLevel (level: string): string {
+  const known = levels.get(level)
+  if (known !== undefined) return known
+  if (level.length <= LONGEST_LEVEL && levels.size < MOST_LEVELS) levels.set(level, level)
+  return level
 }
 
 function newNode<V> (): Node<V> {
-  return { children: new Map(), value: undefined }
+  return { children: null, value: undefined }
 }

@@ -5,6 +5,7 @@ import { loadConfig, urlOf } from '../shared/config.js'
 import { shownUrl } from '../shared/mqtt-client.js'
 import { createLog, type LogLevel } from '../shared/log.js'
 import { startApp } from './app.js'
+import { keepHeapSmall } from './heap.js'
 import { version } from './version.js'
 
 interface StartOptions {
@@ -59,9 +60,10 @@ export function startCommand (): Command {
       const exposed = checkExposure(config)
       const log = createLog(config.logLevel, process.stdout.isTTY)
       if (exposed !== null) log.warn(exposed)
+      keepHeapSmall()
       const startedMs = performance.now()
       const app = await startApp({ config, log })
-      const lots = (await app.ledger.allLots()).length
+      const lots = (await app.ledger.lotIds()).length
       log.info({
         version, lots, data: config.data, tookMs: Math.round(performance.now() - startedMs),
         ...(app.port === null ? { broker: shownUrl(config.broker ?? '') } : { mqtt: urlOf(tls ? 'mqtts' : 'mqtt', config.host, app.port), ws: urlOf(tls ? 'wss' : 'ws', config.host, app.wsPort) }),

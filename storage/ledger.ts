@@ -76,6 +76,15 @@ export class Ledger {
     return await this.read(async database => (await selectByKeys(database, 'lots', ['id'], ids.map(id => [id]))).map(lotOf))
   }
 
+  /** The ids of all lots, in their order: cheap, however many there are. */
+  async lotIds (): Promise<Id[]> {
+    const array = sql.raw(this.#parts.database.engine === 'sqlite' ? 'json_group_array' : 'json_agg')
+    return await this.read(async ({ kysely }) => {
+      const { rows: [row] } = await sql<{ ids: string | Id[] | null }>`select ${array}(id) as ids from (select id from lots order by id) as ordered`.execute(kysely)
+      return typeof row?.ids === 'string' ? JSON.parse(row.ids) as Id[] : row?.ids ?? []
+    })
+  }
+
   /** Every lot as it is committed, by id. */
   async allLots (): Promise<Lot[]> {
     return await this.read(async ({ kysely }) => (await kysely.selectFrom('lots').selectAll().orderBy('id').execute()).map(lotOf))

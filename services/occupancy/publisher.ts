@@ -9,6 +9,7 @@ import { Pump } from '../../shared/pump.js'
 import type { LotState } from '../../shared/schemas.js'
 import { topics } from '../../shared/topics.js'
 import type { Ledger } from '../../storage/ledger.js'
+import type { Bay } from './core.js'
 import { baysOf } from './store.js'
 
 /** Lots read and published before the event loop turns. */
@@ -22,16 +23,17 @@ export interface PublisherParts {
   readonly metrics: Metrics
 }
 
-/** What was last published of a lot. */
+/** What was last published of a lot; there are as many as lots, so it is kept small. */
 interface Published {
-  readonly state: string
+  /** -1 when it is not known what arrived. */
+  readonly version: number
   readonly free: number
   /** Null for a bay of which it is not known what arrived. */
   readonly bays: ReadonlyMap<Id, BayState | null>
 }
 
 const RETAINED = { qos: 1, retain: true } as const
-const RETAINED_JSON = { ...RETAINED, properties: { contentType: 'application/json', payloadFormatIndicator: 1 } } as const
+const RETAINED_JSON = { ...RETAINED, properties: Object.freeze({ contentType: 'application/json', payloadFormatIndicator: 1 } as const) } as const
 
 export class Publisher {
   readonly #parts: PublisherParts
@@ -61,7 +63,7 @@ export class Publisher {
 
   /** Publishes every lot of the ledger. Resolves when the broker has all of it. */
   async publishAll (): Promise<void> {
-    for (const lot of await this.#parts.ledger.allLots()) this.#dirty.add(lot.id)
+    for (const id of await this.#parts.ledger.lotIds()) this.#dirty.add(id)
     await this.#drain()
   }
 
@@ -74,7 +76,7 @@ export class Publisher {
   /** Publishes what is dirty now. On an error, what was not published stays dirty. */
   async #drain (): Promise<void> {
     while (this.#dirty.size > 0) {
-      const ids = [...this.#dirty].slice(0, LOTS_AT_ONCE)
+      const ids = firstOf(this.#dirty, LOTS_AT_ONCE)
       const withBays = ids.filter(id => this.#dirtyBays.has(id) || !this.#published.has(id))
       for (const id of ids) this.#dirty.delete(id)
       for (const id of withBays) this.#dirtyBays.delete(id)
@@ -93,7 +95,7 @@ export class Publisher {
   #doubt (id: Id, before: Published | undefined): void {
     const now = this.#published.get(id)
     const bays = [...before?.bays.keys() ?? [], ...now?.bays.keys() ?? []]
-    if (before || now) this.#published.set(id, { state: '', free: -1, bays: new Map(bays.map(bay => [bay, null])) })
+    if (before || now) this.#published.set(id, { version: -1, free: -1, bays: new Map(bays.map(bay => [bay, null])) })
     this.#dirty.add(id)
     this.#dirtyBays.add(id)
   }
@@ -106,7 +108,7 @@ export class Publisher {
     const sent: Promise<void>[] = []
     for (const id of ids) {
       const lot = lots.get(id)
-      const states = read.has(id) ? new Map([...bays.get(id)?.values() ?? []].map(bay => [bay.bay, bay.state])) : null
+      const states = read.has(id) ? statesOf(bays.get(id)) : null
       if (lot) this.#publishLot(lot, states, sent)
       else this.#clear(id, sent)
     }
@@ -117,16 +119,16 @@ export class Publisher {
   #publishLot (lot: Lot, read: ReadonlyMap<Id, BayState> | null, sent: Promise<void>[]): void {
     const { bus, metrics } = this.#parts
     const before = this.#published.get(lot.id)
+    // A lot that was removed and made again comes with its bays: otherwise a version is one state only.
+    if (read === null && before?.version === lot.version) return
     const bays = read ?? before?.bays ?? NO_BAYS
-    const state = JSON.stringify(stateOf(lot))
-    if (before?.state === state && before.bays === bays) return
     const free = freePlaces(lot)
     let messages = 1
     if (before?.free !== free) {
       sent.push(bus.publish(topics.free(lot.id), String(free), RETAINED))
       messages++
     }
-    sent.push(bus.publish(topics.state(lot.id), state, RETAINED_JSON))
+    sent.push(bus.publish(topics.state(lot.id), JSON.stringify(stateOf(lot)), RETAINED_JSON))
     for (const [bay, state] of bays) {
       if (state === null || before?.bays.get(bay) === state) continue
       sent.push(bus.publish(topics.bay(lot.id, bay), state, RETAINED))
@@ -134,7 +136,7 @@ export class Publisher {
     }
     for (const bay of before?.bays.keys() ?? []) if (!bays.has(bay)) sent.push(bus.publish(topics.bay(lot.id, bay), '', RETAINED))
     metrics.published.inc({ kind: 'lot' }, messages)
-    this.#published.set(lot.id, { state, free, bays })
+    this.#published.set(lot.id, { version: lot.version, free, bays })
   }
 
   /** An empty retained message takes a topic away: the lot is gone. */
@@ -148,7 +150,21 @@ export class Publisher {
   }
 }
 
-const NO_BAYS: ReadonlyMap<Id, BayState | null> = new Map()
+const NO_BAYS: ReadonlyMap<Id, BayState> = new Map()
+
+/** Most lots have no bays: they share the empty map. */
+function statesOf (bays: ReadonlyMap<Id, Bay> | undefined): ReadonlyMap<Id, BayState> {
+  return bays === undefined ? NO_BAYS : new Map([...bays.values()].map(bay => [bay.bay, bay.state]))
+}
+
+function firstOf<T> (all: Iterable<T>, count: number): T[] {
+  const first: T[] = []
+  for (const one of all) {
+    if (first.length === count) break
+    first.push(one)
+  }
+  return first
+}
 
 /** The payload of `lots/{lot}/state`. */
 export function stateOf (lot: Lot): LotState {

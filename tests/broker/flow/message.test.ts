@@ -148,3 +148,17 @@ test('its size counts its properties, which a queue keeps as well', () => {
     expect(new Message({ topic: 't', payload: Buffer.alloc(0), qos: 0, retain: false, from: null, properties }).size).toBeGreaterThanOrEqual(plain.size + 10_000)
   }
 })
+
+test.each([0, 1, 255, 1_024, 1_025, 5_000])('a payload of %i bytes of every value is the same when it is kept, out of the read that it came in', length => {
+  const read = Buffer.from(Array.from({ length: length + 70_000 }, (_, i) => i * 7 % 256))
+  const original = Buffer.from(read.subarray(9, 9 + length))
+  const message = new Message({ topic: 't/x', payload: read.subarray(9, 9 + length), qos: 1, retain: true, from: null })
+  const size = message.size
+  message.keep()
+  read.fill(0)
+  expect(message.payload.equals(original)).toBe(true)
+  expect(message.payloadLength).toBe(length)
+  expect(message.size).toBe(size)
+  expect(message.toStored().payload).toEqual(original)
+  expect(parse(bytesOf(message.frame(false, 1, false, Alias.none), { messageId: 5 }), 4).payload).toEqual(original)
+})

@@ -20,3 +20,18 @@ export class ChangeFeed {
     for (const listener of this.#listeners) listener(lots, withBays)
   }
 }
+
+/** News without details. */
+export class Bell {
+  readonly #listeners = new Set<() => void>()
+
+  /** Calls `listener` at every ring. Returns how to stop it. */
+  listen (listener: () => void): () => void {
+    this.#listeners.add(listener)
+    return () => { this.#listeners.delete(listener) }
+  }
+
+  ring (): void {
+    for (const listener of this.#listeners) listener()
+  }
+}

@@ -5,7 +5,7 @@ import type { Clock } from '../shared/clock.js'
 import { messageOf, UnavailableError } from '../shared/errors.js'
 import type { Id, Lot } from '../shared/lot.js'
 import type { Metrics } from '../shared/metrics.js'
-import { ChangeFeed } from './feed.js'
+import { Bell, ChangeFeed } from './feed.js'
 import { lotOf } from './records.js'
 import { selectByKeys, type Database } from './rows.js'
 import { LedgerTransaction, type LedgerTimes } from './transaction.js'
@@ -26,7 +26,8 @@ export interface LedgerParts {
 
 export class Ledger {
   readonly feed = new ChangeFeed()
-  readonly #onNotices = new Set<() => void>()
+  /** Rung after every commit that left notices (waiting.ts). */
+  readonly notices = new Bell()
   readonly #windows = new WindowsCache()
   /** Why the last transaction or read failed; null when it did not. */
   #failing: UnavailableError | null = null
@@ -55,15 +56,9 @@ export class Ledger {
     }))
     tx.committed()
     metrics.commitSeconds.observe({ service }, (performance.now() - startedMs) / 1_000)
-    if (tx.hasNotices) for (const listener of this.#onNotices) listener()
+    if (tx.hasNotices) this.notices.ring()
     this.feed.tell(tx.changedLots, tx.lotsWithChangedBays)
     return result
-  }
-
-  /** Calls `listener` after every commit that left notices (waiting.ts). Returns how to stop it. */
-  listenToNotices (listener: () => void): () => void {
-    this.#onNotices.add(listener)
-    return () => { this.#onNotices.delete(listener) }
   }
 
   /** Runs a read outside a transaction, with the same errors as `transact`. */

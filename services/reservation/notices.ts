@@ -44,7 +44,7 @@ export function startNotices ({ bus, ledger, clock, log, metrics }: NoticesParts
       failing = true
     }
   })
-  const unlisten = ledger.listenToNotices(() => pump.wake())
+  const unlisten = ledger.notices.listen(() => pump.wake())
   pump.wake()
   return {
     async stop () {

@@ -115,11 +115,11 @@ describe('permits', () => {
     const statements = await app.ledger.transact('test', async ({ database, nowMs }) => {
       let count = 0
       const kysely = database.kysely.withPlugin({
-        transformQuery: ({ node }) => {
+        transformQuery: ({ node }) => node,
+        transformResult: async ({ result }) => {
           count++
-          return node
-        },
-        transformResult: async ({ result }) => result
+          return result
+        }
       })
       const permits = new PermitSales({ database: { ...database, kysely } }, [{ permit: 'DAY' as Id }, { permit: 'MONTH' as Id }])
       for (let i = 0; i < 300; i++) {

@@ -4,7 +4,7 @@
 import { setFlagsFromString } from 'node:v8'
 
 /** Garbage that may lie, in per cent of what is in use. */
-const GARBAGE_PERCENT = 40
+const GARBAGE_PERCENT = 20
 
 /** To be called before the heap grows; V8 asks for it at each collection. */
 export function keepHeapSmall (): void {

@@ -26,10 +26,13 @@ export interface PublisherParts {
 /** What was last published of a lot; there are as many as lots, so it is kept small. */
 interface Published {
   /** -1 when it is not known what arrived. */
-  readonly version: number
-  readonly free: number
+  version: number
+  free: number
   /** Null for a bay of which it is not known what arrived. */
   readonly bays: ReadonlyMap<Id, BayState | null>
+  /** The topics, so that the broker keeps the same strings from message to message. */
+  readonly freeTopic: string
+  readonly stateTopic: string
 }
 
 const RETAINED = { qos: 1, retain: true } as const
@@ -95,7 +98,7 @@ export class Publisher {
   #doubt (id: Id, before: Published | undefined): void {
     const now = this.#published.get(id)
     const bays = [...before?.bays.keys() ?? [], ...now?.bays.keys() ?? []]
-    if (before || now) this.#published.set(id, { version: -1, free: -1, bays: new Map(bays.map(bay => [bay, null])) })
+    if (before || now) this.#published.set(id, { version: -1, free: -1, bays: new Map(bays.map(bay => [bay, null])), freeTopic: topics.free(id), stateTopic: topics.state(id) })
     this.#dirty.add(id)
     this.#dirtyBays.add(id)
   }
@@ -123,12 +126,13 @@ export class Publisher {
     if (read === null && before?.version === lot.version) return
     const bays = read ?? before?.bays ?? NO_BAYS
     const free = freePlaces(lot)
+    const { freeTopic, stateTopic } = before ?? { freeTopic: topics.free(lot.id), stateTopic: topics.state(lot.id) }
     let messages = 1
     if (before?.free !== free) {
-      sent.push(bus.publish(topics.free(lot.id), String(free), RETAINED))
+      sent.push(bus.publish(freeTopic, String(free), RETAINED))
       messages++
     }
-    sent.push(bus.publish(topics.state(lot.id), JSON.stringify(stateOf(lot)), RETAINED_JSON))
+    sent.push(bus.publish(stateTopic, JSON.stringify(stateOf(lot)), RETAINED_JSON))
     for (const [bay, state] of bays) {
       if (state === null || before?.bays.get(bay) === state) continue
       sent.push(bus.publish(topics.bay(lot.id, bay), state, RETAINED))
@@ -136,7 +140,12 @@ export class Publisher {
     }
     for (const bay of before?.bays.keys() ?? []) if (!bays.has(bay)) sent.push(bus.publish(topics.bay(lot.id, bay), '', RETAINED))
     metrics.published.inc({ kind: 'lot' }, messages)
-    this.#published.set(lot.id, { version: lot.version, free, bays })
+    if (before !== undefined && before.bays === bays) {
+      before.version = lot.version
+      before.free = free
+    } else {
+      this.#published.set(lot.id, { version: lot.version, free, bays, freeTopic, stateTopic })
+    }
   }
 
   /** An empty retained message takes a topic away: the lot is gone. */

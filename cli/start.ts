@@ -60,10 +60,10 @@ export function startCommand (): Command {
       const exposed = checkExposure(config)
       const log = createLog(config.logLevel, process.stdout.isTTY)
       if (exposed !== null) log.warn(exposed)
-      keepHeapSmall()
       const startedMs = performance.now()
       const app = await startApp({ config, log })
       const lots = (await app.ledger.lotIds()).length
+      keepHeapSmall(lots)
       log.info({
         version, lots, data: config.data, tookMs: Math.round(performance.now() - startedMs),
         ...(app.port === null ? { broker: shownUrl(config.broker ?? '') } : { mqtt: urlOf(tls ? 'mqtts' : 'mqtt', config.host, app.port), ws: urlOf(tls ? 'wss' : 'ws', config.host, app.wsPort) }),

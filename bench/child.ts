@@ -28,8 +28,8 @@ export class Child<Requests extends Record<string, { in: unknown, out: unknown }
       this.#waiting.get(answer.id)?.(answer)
       this.#waiting.delete(answer.id)
     })
-    this.#process.once('exit', code => {
-      for (const [id, answered] of this.#waiting) answered({ id, error: `${script} ended with ${code}` })
+    this.#process.once('exit', (code, signal) => {
+      for (const [id, answered] of this.#waiting) answered({ id, error: `${script} ended with ${signal ?? code}` })
       this.#waiting.clear()
     })
   }
@@ -38,7 +38,12 @@ export class Child<Requests extends Record<string, { in: unknown, out: unknown }
   async ask<Name extends keyof Requests & string> (name: Name, parts: Requests[Name]['in'], patienceMs = this.#patienceMs): Promise<Requests[Name]['out']> {
     const id = ++this.#asked
     const answered = new Promise<Answer>(resolve => this.#waiting.set(id, resolve))
-    this.#process.send({ id, request: { name, parts } } satisfies Question)
+    // Without a callback the error of a child that is gone would end this process, and hide why it is.
+    this.#process.send({ id, request: { name, parts } } satisfies Question, error => {
+      if (error === null) return
+      this.#waiting.get(id)?.({ id, error: `${name} cannot be asked: ${error.message}` })
+      this.#waiting.delete(id)
+    })
     const { reply, error } = await within(answered, `the answer to ${name}`, patienceMs)
     if (error !== undefined) throw new Error(error)
     return reply

@@ -24,11 +24,13 @@ export class GateGenerator {
   /** Connects the first `gates` of them, or all, calls `beside`, and disconnects when that is done. */
   async connected<T> (name: string, beside: (run: (pace: GatePace) => Promise<GateFigures>) => Promise<T>, gates?: number): Promise<T> {
     await this.#child.ask('connect', { name, gates })
-    try {
-      return await beside(async pace => await this.#child.ask('run', { name, pace }, LONGEST_RUN_MS))
-    } finally {
-      await this.#child.ask('disconnect', { name })
-    }
+    const result = await beside(async pace => await this.#child.ask('run', { name, pace }, LONGEST_RUN_MS)).catch(async (error: unknown) => {
+      // What went wrong first is what is told, also when the process is gone and can disconnect nobody.
+      await this.#child.ask('disconnect', { name }).catch(() => {})
+      throw error
+    })
+    await this.#child.ask('disconnect', { name })
+    return result
   }
 
   async stop (): Promise<void> {

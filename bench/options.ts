@@ -61,7 +61,7 @@ const path = (text: string): string | null => text === '' ? null : text
 export const OPTIONS: { readonly [Name in OptionName]-?: { readonly value: string, readonly help: string, readonly read: (text: string) => NonNullable<Options[Name]> | null } } = {
   rounds: { value: 'n', help: 'rounds, 1 to 100; brokers take turns in each', read: number(100) },
   seconds: { value: 'n', help: 'length of each measurement, 0.1 to 3,600', read: tenths(3_600) },
-  minutes: { value: 'n', help: 'one long measurement instead, up to 1,440; 0.5 is half of one', read: tenths(1_440) },
+  minutes: { value: 'n', help: 'one long measurement instead, up to 1,440; 0.5 is half of one', read: text => /^\d+(\.\d+)?$/.test(text) && Number(text) > 0 && Number(text) <= 1_440 ? Number(text) : null },
   messages: { value: 'n', help: 'messages of each measurement, 1 to 1,000,000', read: number(1_000_000) },
   subscribers: { value: 'n', help: 'healthy subscribers, 1 to 1,000', read: number(1_000) },
   qos: { value: '0,1,2', help: 'only these', read: among<Qos>([0, 1, 2]) },

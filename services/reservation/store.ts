@@ -83,9 +83,9 @@ export async function hasLiveReservations ({ kysely }: Database, lot: Id): Promi
   return row !== undefined
 }
 
-/** Forgets at most `limit` reservations that ended and were made before `beforeMs`. Returns how many. */
+/** Forgets at most `limit` reservations that were over before `beforeMs`: a booking may have been made a year before. Returns how many. */
 export async function pruneReservations ({ kysely }: Database, beforeMs: number, limit: number): Promise<number> {
-  const old = await kysely.selectFrom('reservations').select('id').where('made_at_ms', '<', beforeMs).where('due_at_ms', 'is', null).orderBy('made_at_ms').limit(limit).execute()
+  const old = await kysely.selectFrom('reservations').select('id').where('made_at_ms', '<', beforeMs).where('to_ms', '<', beforeMs).where('due_at_ms', 'is', null).orderBy('made_at_ms').limit(limit).execute()
   if (old.length > 0) await kysely.deleteFrom('reservations').where('id', 'in', old.map(row => row.id)).execute()
   return old.length
 }

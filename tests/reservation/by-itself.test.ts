@@ -99,3 +99,18 @@ test('a gate checks the car of a booking in that comes a little early, and not o
   // The car is counted, its window is still its own, and no place is held beside it.
   expect((await client.request<{ lots: object[] }>('lots', { lot: 'S' })).lots).toMatchObject([{ counted: 1, held: 0, free: 4 }])
 })
+
+test('a booking that was made long ago is remembered for as long after its end as any other', async () => {
+  const clock = new ManualClock(BEGIN_MS)
+  const days = 24 * 60 * MINUTE_MS
+  const { connect } = await startTestApp({ clock, settings: { ...settings, times: { ...settings.times, auditMs: 5 * days } } })
+  const client = await connect()
+  const booked = await client.request('book', { lot: 'S', plate: 'A1', from: '2026-12-11T08:00Z', to: '2026-12-11T09:00Z' })
+  await letPass(clock, 11 * days)
+  // What is forgotten is forgotten once a minute.
+  await letPass(clock, MINUTE_MS)
+  expect(await client.request('get', { reservation: booked.reservation, secret: booked.secret })).toMatchObject({ status: 'no_show' })
+  await letPass(clock, 5 * days)
+  await letPass(clock, MINUTE_MS)
+  expect(await client.request('get', { reservation: booked.reservation, secret: booked.secret })).toMatchObject({ error: 'unknown_reservation' })
+})

@@ -30,13 +30,12 @@ export async function applyDue (tx: LedgerTransaction, ids: readonly Id[]): Prom
   }
   for (const lot of lotsWithOverstay) await warnNext(tx, lot)
   // Those changed just now are not written yet: their own due times count, the stored ones of the others do.
-  const nextDue = new Map((await selectNextDue(tx.database, ids, tx.nowMs)).map(row => [row.lot, row.due_at_ms]))
+  const nextDue = new Map((await selectNextDue(tx.database, ids, tx.nowMs)).map(row => [row.lot, row.due_at_ms ?? Infinity]))
+  for (const { id, lot } of queue) nextDue.set(lot, Math.min(nextDue.get(lot) ?? Infinity, tx.reservation(id)?.dueAtMs ?? Infinity))
   for (const id of ids) {
     const lot = tx.lot(id)
-    if (!lot) continue
-    const all = [...queue.filter(r => r.lot === id).flatMap(r => tx.reservation(r.id)?.dueAtMs ?? []), nextDue.get(id) ?? Infinity]
-    const next = Math.min(...all)
-    tx.setLot({ ...lot, dueAtMs: next === Infinity ? null : next })
+    const next = nextDue.get(id) ?? Infinity
+    if (lot) tx.setLot({ ...lot, dueAtMs: next === Infinity ? null : next })
   }
 }
 

@@ -5,7 +5,7 @@ import type { Id } from '../shared/lot.js'
 import type { ReplyAddress } from '../shared/request-envelope.js'
 import { shownReservation, type Reservation } from '../shared/reservation.js'
 import { reservationOf } from './records.js'
-import { insertRows, selectByKeys, type Database } from './rows.js'
+import { insertRows, jsonRows, selectByKeys, type Database } from './rows.js'
 import type { ReservationsTable, WaitingTable } from './tables.js'
 
 /** Who was just put on a waiting list, and where to tell what becomes of it. */
@@ -37,7 +37,8 @@ export async function leaveWaiting (database: Database, left: readonly Reservati
     return [{ topic: row.topic, correlation_data: row.correlation_data, correlation: row.correlation, payload, at_ms: atMs }]
   })
   await insertRows(database, 'notices', ['topic', 'correlation_data', 'correlation', 'payload', 'at_ms'], told)
-  await database.kysely.deleteFrom('waiting').where('position', 'in', rows.map(row => row.position)).execute()
+  const positions = jsonRows(database.engine, [['position', 'integer']], rows.map(row => [row.position]))
+  await sql`delete from waiting where position in (select position from ${positions} as given)`.execute(database.kysely)
 }
 
 /** Everybody on the waiting list of a lot, in order. */

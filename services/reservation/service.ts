@@ -31,7 +31,7 @@ export async function startReservation (parts: ReservationParts): Promise<Runnin
   // What came due while nobody ran is applied before the first request.
   await applyDue(ledger, log)
   await readLargeLots(ledger)
-  const promoting = new Pump({ clock, work: async () => await giveFreePlaces(ledger, rules), onError, restMs: PROMOTE_REST_MS })
+  const promoting = new Pump({ clock, work: async () => await giveFreePlaces(ledger, rules, log), onError, restMs: PROMOTE_REST_MS })
   const notices = startNotices({ bus, ledger, clock, log, metrics })
   const unlisten = ledger.feed.listen(() => promoting.wake())
   promoting.wake()

@@ -37,13 +37,19 @@ export async function applyDue (ledger: Ledger, log: Log): Promise<void> {
   }
 }
 
-/** Gives places to those who wait, in every lot where there are any. */
-export async function giveFreePlaces (ledger: Ledger, rules: Rules): Promise<void> {
+/** Gives places to those who wait, in every lot where there are any. Throws `UnavailableError`. */
+export async function giveFreePlaces (ledger: Ledger, rules: Rules, log: Log): Promise<void> {
   for (const lot of await ledger.read(lotsWithWaiting)) {
-    await ledger.transact('reservation', async tx => {
-      await tx.load([lot])
-      await promoteWaiting(tx, lot, rules)
-    })
+    try {
+      await ledger.transact('reservation', async tx => {
+        await tx.load([lot])
+        await promoteWaiting(tx, lot, rules)
+      })
+    } catch (error) {
+      if (error instanceof UnavailableError) throw error
+      // One lot with a fault must not keep the others from their places.
+      log.error({ err: error, lot }, 'places of this lot cannot be given to those who wait')
+    }
     await turn()
   }
 }

@@ -1,20 +1,26 @@
 // A reservation and its life: the one state machine that the reservation service (requests), the occupancy service
 // (a gate saw the car) and the ledger (a time has come) all go through. Pure.
 //
-//   wait                     reserve                                    book
-//     |                         |                                         |
-//  waiting --- a place ------> held <---------- its window begins ----- booked
-//     |        frees            |  \                                      |  a car may come earliest earlyArrivalMs before
-//     | due                     |   \___ arrive, sensors count ___________|
-//  expired     due: a hold      |               |                         |
-//            expired <----------+           arriving                      |
-//              due: a booking   |               | a car is counted, or arrivalGraceMs are over
-//            no_show <----------+               v                         |
-//                               +-----------> arrived <-------------------+   a gate saw the plate, or arrive where requests count
-//                                               |  \_ due: a booking's window is over -> overstayed
-//                                               | depart, or due: a hold                      | depart, or due
-//   cancel: waiting, booked, held            departed <---------------------------------------+
-//   and arriving -> cancelled
+//       wait                reserve                      book
+//         |                    |                           |
+//         v    a place frees   v     its window begins     v
+//      waiting -------------> held <--------------------- booked          a car may come 15 min before
+//         |                    |                           |              (earlyArrivalMs), if a place is free
+//         | waited in vain     |-- arrive, sensors count --|
+//         v                    |        |                  |
+//      expired <-- a hold -----|        v                  |
+//                    is over   |     arriving              |
+//      no_show <-- a booking's |        | a car is counted, or arrivalGraceMs is over
+//                    car is    |        v                  |
+//                    late      '----> arrived <------------'              a gate saw the plate, or arrive where requests count
+//                                       |   |
+//                        depart, or a   |   | a booking's window is over
+//                        hold's maxStay |   v
+//                                       | overstayed
+//                                       v   | depart, or maxStayMs
+//                                     departed
+//
+//      cancel: waiting, booked, held and arriving -> cancelled
 //
 // `held` and `arriving` keep a place of the lot (they are counted in the lot's `held`); the others do not. A window never
 // becomes longer by a transition, or a reservation that was admitted could crowd out one that was admitted later.

@@ -42,9 +42,12 @@ export function printable (text: string): string {
 }
 
 const COLUMNS = ['at_ms', 'lot', 'type', 'who', 'address', 'why', 'reservation', 'sensor', 'before', 'after'] as const
+const NUMBERED = ['id', ...COLUMNS] as const
 
-export async function appendAudit (database: Database, atMs: number, entries: readonly AuditEntry[]): Promise<void> {
-  await insertRows(database, 'audit', COLUMNS, entries.map(entry => ({
+/** `firstId`: the number of the first line, where the writer gives them; null where the engine does. */
+export async function appendAudit (database: Database, atMs: number, entries: readonly AuditEntry[], firstId: number | null): Promise<AuditTable[]> {
+  const rows = entries.map((entry, i): AuditTable => ({
+    id: (firstId ?? 0) + i,
     at_ms: entry.atMs ?? atMs,
     lot: entry.lot ?? null,
     type: entry.type,
@@ -55,7 +58,28 @@ export async function appendAudit (database: Database, atMs: number, entries: re
     sensor: entry.sensor ?? null,
     before: entry.before === undefined ? null : JSON.stringify(entry.before),
     after: entry.after === undefined ? null : JSON.stringify(entry.after)
-  })))
+  }))
+  await insertRows(database, 'audit', firstId === null ? COLUMNS : NUMBERED, rows)
+  return rows
+}
+
+/** The number that the next line gets, where nobody else writes. */
+export async function nextLine ({ kysely }: Database): Promise<number> {
+  const { rows } = await sql<{ seq: number }>`select seq from sqlite_sequence where name = 'audit'`.execute(kysely)
+  return (rows[0]?.seq ?? 0) + 1
+}
+
+/** Events of lines that have numbers without a gap. */
+export interface EventsRead {
+  readonly first: number
+  readonly last: number
+  readonly events: readonly LotEvent[]
+}
+
+/** What is to be published of lines that were just written; null of none. */
+export function eventsOf (rows: readonly AuditTable[]): EventsRead | null {
+  const [first, last] = [rows[0], rows.at(-1)]
+  return first && last ? { first: first.id, last: last.id, events: rows.flatMap(eventOf) } : null
 }
 
 export interface Events {
@@ -69,9 +93,13 @@ export interface Events {
 export async function eventsAfter ({ kysely }: Database, position: number, limit: number): Promise<Events> {
   const rows = await kysely.selectFrom('audit').selectAll().where('id', '>', position).orderBy('id').limit(limit).execute()
   return {
-    events: rows.flatMap(row => row.lot === null ? [] : [{ id: row.id, type: row.type, lot: row.lot, at: new Date(row.at_ms).toISOString(), ...detailsOf(row) }]),
+    events: rows.flatMap(eventOf),
     position: rows.at(-1)?.id ?? null
   }
+}
+
+function eventOf (row: AuditTable): LotEvent[] {
+  return row.lot === null ? [] : [{ id: row.id, type: row.type, lot: row.lot, at: new Date(row.at_ms).toISOString(), ...detailsOf(row) }]
 }
 
 /** Which lines are asked for; all conditions hold together. */

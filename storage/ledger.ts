@@ -22,6 +22,11 @@ export interface LedgerParts {
   readonly clock: Clock
   readonly metrics: Metrics
   readonly times: LedgerTimes
+  /**
+   * Where this process alone writes: the number of the audit's next line. Then transactions take turns, and what one has
+   * changed is known without reading it. Null where others write as well.
+   */
+  readonly nextLine: number | null
 }
 
 export class Ledger {
@@ -33,9 +38,16 @@ export class Ledger {
   #failing: UnavailableError | null = null
   #lookedAtMs = performance.now()
   readonly #parts: LedgerParts
+  /** Ends when the transactions that were begun so far are over, and what they know of windows is put back. */
+  #last: Promise<unknown> = Promise.resolve()
+  #nextLine: number
+  readonly #numbers: ((count: number) => number) | null
 
   constructor (parts: LedgerParts) {
     this.#parts = parts
+    this.#nextLine = parts.nextLine ?? 0
+    // Numbers of a transaction that failed are not used again.
+    this.#numbers = parts.nextLine === null ? null : count => (this.#nextLine += count) - count
   }
 
   /** For reads outside a transaction; each sees what is committed. */
@@ -48,17 +60,32 @@ export class Ledger {
   async transact<T> (service: string, work: (tx: LedgerTransaction) => Promise<T>): Promise<T> {
     const { database, clock, metrics, times } = this.#parts
     const startedMs = performance.now()
-    const { result, tx } = await this.#reaching(async () => await database.kysely.transaction().execute(async kysely => {
-      const tx = new LedgerTransaction({ kysely, engine: database.engine }, clock.nowMs(), times, this.#windows)
-      const result = await work(tx)
-      await tx.flush()
-      return { result, tx }
-    }))
-    tx.committed()
+    const { result, tx } = await this.#inTurn(async () => {
+      const done = await this.#reaching(async () => await database.kysely.transaction().execute(async kysely => {
+        const tx = new LedgerTransaction({ kysely, engine: database.engine }, clock.nowMs(), times, this.#windows, this.#numbers)
+        const result = await work(tx)
+        await tx.flush()
+        return { result, tx }
+      }))
+      done.tx.committed()
+      return done
+    })
     metrics.commitSeconds.observe({ service }, (performance.now() - startedMs) / 1_000)
     if (tx.hasNotices) this.notices.ring()
-    this.feed.tell(tx.changedLots, tx.lotsWithChangedBays)
+    this.feed.tell(tx.changedLots, tx.lotsWithChangedBays, this.#numbers && tx.outcome)
     return result
+  }
+
+  /** Where this process alone writes, one after the other. */
+  async #inTurn<T> (work: () => Promise<T>): Promise<T> {
+    if (this.#numbers === null) return await work()
+    const before = this.#last
+    const done = (async () => {
+      await before
+      return await work()
+    })()
+    this.#last = done.catch(() => undefined)
+    return await done
   }
 
   /** Runs a read outside a transaction, with the same errors as `transact`. */
@@ -97,9 +124,9 @@ export class Ledger {
   /** Throws `UnavailableError` unless the ledger can be written and the last use of it went well: the health check's question. */
   async check (): Promise<void> {
     if (this.#failing) throw this.#failing
-    await this.#reaching(async () => await this.#parts.database.kysely.transaction().execute(async kysely => {
+    await this.#inTurn(async () => await this.#reaching(async () => await this.#parts.database.kysely.transaction().execute(async kysely => {
       await sql`update cursors set position = position where 1 = 0`.execute(kysely)
-    }))
+    })))
   }
 
   /** Now and then, since it costs a call of the system: once a second. */

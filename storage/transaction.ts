@@ -4,11 +4,13 @@ import { qualityAt, type Id, type Lot } from '../shared/lot.js'
 import type { ReplyAddress } from '../shared/request-envelope.js'
 import { lotAfter, windowOf, type Reservation, type ReservationTimes } from '../shared/reservation.js'
 import { Overlaps } from '../shared/windows.js'
-import { appendAudit, type AuditEntry } from './audit.js'
+import { appendAudit, eventsOf, type AuditEntry } from './audit.js'
 import { applyDue } from './due.js'
+import type { Committed } from './feed.js'
 import { lotOf, rowOfLot, rowOfReservation } from './records.js'
 import { selectByKeys, upsert, type Database } from './rows.js'
 import { liveWindows } from './live-windows.js'
+import type { AuditTable } from './tables.js'
 import { addWaiting, leaveWaiting, type NewWaiting } from './waiting.js'
 import type { WindowsCache } from './windows-cache.js'
 
@@ -45,6 +47,9 @@ export class LedgerTransaction {
   /** The same, by lot. */
   readonly #knownOf = new Map<Id, Map<string, Reservation>>()
   #audit: AuditEntry[] = []
+  readonly #lines: AuditTable[] = []
+  /** Gives so many lines of the audit their numbers; null where the engine does. */
+  readonly #numbers: ((count: number) => number) | null
   readonly #changed = new Set<Id>()
   readonly #cache: WindowsCache
   /** The windows of the lots that this transaction has to do with, as they are now in it. */
@@ -55,15 +60,26 @@ export class LedgerTransaction {
   /** Lots whose bays were changed in this transaction: who changes bays says so here. */
   readonly lotsWithChangedBays = new Set<Id>()
 
-  constructor (database: Database, nowMs: number, times: LedgerTimes, cache: WindowsCache) {
+  constructor (database: Database, nowMs: number, times: LedgerTimes, cache: WindowsCache, numbers: ((count: number) => number) | null) {
     this.database = database
     this.nowMs = nowMs
     this.times = times
     this.#cache = cache
+    this.#numbers = numbers
   }
 
   /** Lots that this transaction changed, removed or audited; complete after the last `flush`. */
   get changedLots (): ReadonlySet<Id> { return this.#changed }
+
+  /** What it has changed, for those who would otherwise read it again; complete after the last `flush`. */
+  get outcome (): Committed {
+    const lots = new Map<Id, Lot>()
+    for (const id of this.#changed) {
+      const lot = this.lot(id)
+      if (lot) lots.set(id, lot)
+    }
+    return { lots, events: eventsOf(this.#lines) }
+  }
 
   /** Whether somebody on a waiting list is to be told what became of it; complete after the last `flush`. */
   get hasNotices (): boolean { return this.#hasNotices }
@@ -238,7 +254,7 @@ export class LedgerTransaction {
     await addWaiting(this.database, this.#joined)
     if (this.#left.size > 0) this.#hasNotices = true
     await leaveWaiting(this.database, [...this.#left.values()], this.nowMs)
-    await appendAudit(this.database, this.nowMs, this.#audit)
+    if (this.#audit.length > 0) this.#lines.push(...await appendAudit(this.database, this.nowMs, this.#audit, this.#numbers?.(this.#audit.length) ?? null))
     for (const [id, lot] of this.#lots) this.#loaded.set(id, lot)
     for (const id of [...this.#lots.keys(), ...this.#audit.flatMap(entry => entry.lot ?? [])]) this.#changed.add(id)
     this.#lots.clear()

@@ -6,11 +6,13 @@ import type { Log } from '../../shared/log.js'
 import type { Metrics } from '../../shared/metrics.js'
 import { Pump } from '../../shared/pump.js'
 import { topics } from '../../shared/topics.js'
-import { cursorOf, eventsAfter, moveCursor } from '../../storage/audit.js'
+import { cursorOf, eventsAfter, moveCursor, type EventsRead } from '../../storage/audit.js'
 import type { Ledger } from '../../storage/ledger.js'
 
 const CURSOR = 'events'
 const EVENTS_AT_ONCE = 200
+/** Commits whose lines are kept until they are told; when the broker takes them more slowly, they are read from the ledger. */
+const MOST_HANDED = 1_000
 const STORE_EVERY_MS = 1_000
 
 export interface OutboxParts {
@@ -28,6 +30,10 @@ export class Outbox {
   readonly #unlisten: () => void
   #position = 0
   #stored = 0
+  /** What commits have handed over, in order. */
+  #handed: EventsRead[] = []
+  /** Whether there may be lines that nobody has handed over. */
+  #mustRead = true
   readonly #pump: Pump
   #timer: Timer | null = null
 
@@ -44,7 +50,11 @@ export class Outbox {
         parts.log.error({ err }, 'events could not be published; trying again')
       }
     })
-    this.#unlisten = parts.ledger.feed.listen(() => this.#pump.wake())
+    this.#unlisten = parts.ledger.feed.listen((_lots, _withBays, committed) => {
+      if (committed === null || this.#handed.length >= MOST_HANDED) this.#forget()
+      else if (committed.events) this.#handed.push(committed.events)
+      this.#pump.wake()
+    })
   }
 
   /** Starts where the last run stopped; what was not told then is told now. */
@@ -73,15 +83,33 @@ export class Outbox {
   }
 
   async #drain (): Promise<void> {
-    const { bus, ledger, metrics } = this.#parts
+    const { bus, metrics } = this.#parts
     for (;;) {
-      const { events, position } = await ledger.read(async database => await eventsAfter(database, this.#position, EVENTS_AT_ONCE))
-      if (position === null) return
-      await Promise.all(events.map(event => bus.publish(topics.events(event.lot), JSON.stringify(event), EVENT)))
-      metrics.published.inc({ kind: 'event' }, events.length)
-      this.#position = position
+      const next = await this.#next()
+      if (next === null) return
+      await Promise.all(next.events.map(event => bus.publish(topics.events(event.lot), JSON.stringify(event), EVENT)))
+      metrics.published.inc({ kind: 'event' }, next.events.length)
+      this.#position = next.last
       await new Promise(resolve => setImmediate(resolve))
     }
+  }
+
+  /** The events that follow; they stay where they are until the position has passed them. Null when there are none. */
+  async #next (): Promise<Pick<EventsRead, 'events' | 'last'> | null> {
+    while (this.#handed[0] && this.#handed[0].last <= this.#position) this.#handed.shift()
+    const [handed] = this.#handed
+    if (handed?.first === this.#position + 1) return handed
+    if (!this.#mustRead && handed === undefined) return null
+    this.#mustRead = false
+    const { events, position } = await this.#parts.ledger.read(async database => await eventsAfter(database, this.#position, EVENTS_AT_ONCE))
+    if (position === null) return null
+    this.#mustRead = true
+    return { events, last: position }
+  }
+
+  #forget (): void {
+    this.#handed = []
+    this.#mustRead = true
   }
 
   async #store (force = false): Promise<void> {

@@ -41,7 +41,8 @@ const RETAINED_JSON = { ...RETAINED, properties: Object.freeze({ contentType: 'a
 export class Publisher {
   readonly #parts: PublisherParts
   readonly #published = new Map<Id, Published>()
-  readonly #dirty = new Set<Id>()
+  /** With what is known of their last change; null of those that must be read. */
+  readonly #dirty = new Map<Id, Lot | null>()
   /** Those of the dirty lots whose bays must be read again; a lot can have thousands. */
   readonly #dirtyBays = new Set<Id>()
   readonly #pump: Pump
@@ -57,8 +58,8 @@ export class Publisher {
         parts.log.error({ err, lots: this.#dirty.size }, 'lots could not be published; trying again')
       }
     })
-    this.#unlisten = parts.ledger.feed.listen((lots, withBays) => {
-      for (const lot of lots) this.#dirty.add(lot)
+    this.#unlisten = parts.ledger.feed.listen((lots, withBays, committed) => {
+      for (const id of lots) if (this.#dirty.get(id) !== null) this.#dirty.set(id, committed?.lots.get(id) ?? null)
       for (const lot of withBays) this.#dirtyBays.add(lot)
       this.#pump.wake()
     })
@@ -66,7 +67,7 @@ export class Publisher {
 
   /** Publishes every lot of the ledger. Resolves when the broker has all of it. */
   async publishAll (): Promise<void> {
-    for (const id of await this.#parts.ledger.lotIds()) this.#dirty.add(id)
+    for (const id of await this.#parts.ledger.lotIds()) this.#dirty.set(id, null)
     await this.#drain()
   }
 
@@ -79,13 +80,14 @@ export class Publisher {
   /** Publishes what is dirty now. On an error, what was not published stays dirty. */
   async #drain (): Promise<void> {
     while (this.#dirty.size > 0) {
-      const ids = firstOf(this.#dirty, LOTS_AT_ONCE)
+      const some = new Map(firstOf(this.#dirty, LOTS_AT_ONCE))
+      const ids = [...some.keys()]
       const withBays = ids.filter(id => this.#dirtyBays.has(id) || !this.#published.has(id))
       for (const id of ids) this.#dirty.delete(id)
       for (const id of withBays) this.#dirtyBays.delete(id)
       const before = ids.map(id => this.#published.get(id))
       try {
-        await this.#publish(ids, withBays)
+        await this.#publish(some, withBays)
       } catch (error) {
         for (const [i, id] of ids.entries()) this.#doubt(id, before[i])
         throw error
@@ -99,18 +101,20 @@ export class Publisher {
     const now = this.#published.get(id)
     const bays = [...before?.bays.keys() ?? [], ...now?.bays.keys() ?? []]
     if (before || now) this.#published.set(id, { version: -1, free: -1, bays: new Map(bays.map(bay => [bay, null])), freeTopic: topics.free(id), stateTopic: topics.state(id) })
-    this.#dirty.add(id)
+    this.#dirty.set(id, null)
     this.#dirtyBays.add(id)
   }
 
-  async #publish (ids: readonly Id[], withBays: readonly Id[]): Promise<void> {
+  async #publish (some: ReadonlyMap<Id, Lot | null>, withBays: readonly Id[]): Promise<void> {
     const { ledger } = this.#parts
-    const lots = new Map((await ledger.lots(ids)).map(lot => [lot.id, lot]))
-    const bays = await ledger.read(database => baysOf(database, withBays))
+    // The bays first: a lot that is read later is as new as they are, or newer.
+    const bays = withBays.length > 0 ? await ledger.read(database => baysOf(database, withBays)) : new Map<Id, Map<Id, Bay>>()
+    const unknown = [...some].flatMap(([id, lot]) => lot === null ? [id] : [])
+    const lots = unknown.length > 0 ? new Map((await ledger.lots(unknown)).map(lot => [lot.id, lot])) : null
     const read = new Set(withBays)
     const sent: Promise<void>[] = []
-    for (const id of ids) {
-      const lot = lots.get(id)
+    for (const [id, known] of some) {
+      const lot = known ?? lots?.get(id)
       const states = read.has(id) ? statesOf(bays.get(id)) : null
       if (lot) this.#publishLot(lot, states, sent)
       else this.#clear(id, sent)

@@ -101,6 +101,25 @@ describe('batches', () => {
     expect((await call(1)).texts).toEqual(['b', 'c'])
   })
 
+  test('senders that were just answered come into the next batch together with those who wait', async () => {
+    const { push, call } = build()
+    const turn = async (): Promise<void> => await new Promise(resolve => setImmediate(resolve))
+    push('a', 'b', 'c')
+    await call(0)
+    push('d', 'e', 'f')
+    const sizes: number[] = []
+    // On a busy machine three turns may take longer than anybody is waited for: once is enough.
+    for (let number = 0; number < 50 && !sizes.includes(6); number++) {
+      const one = await call(number)
+      sizes.push(one.texts.length)
+      for (const startedMs = performance.now(); performance.now() - startedMs < 4;) await turn()
+      one.commit()
+      for (let turns = 0; turns < 3; turns++) await turn()
+      push(...one.texts)
+    }
+    expect(sizes).toContain(6)
+  })
+
   test('a batch has at most maxBatch deliveries', async () => {
     const { push, call } = build({ maxBatch: 2 })
     push('a', 'b', 'c', 'd', 'e')

@@ -1,8 +1,9 @@
 // What every ledger must do, whatever the engine. Runs on SQLite now; a second engine is a second call.
 import { describe, expect, onTestFinished, test } from 'vitest'
-import { appendAudit, auditLines, cursorOf, eventsAfter, moveCursor, pruneAudit, type AuditQuery } from '../../storage/audit.js'
+import { auditLines, cursorOf, eventsAfter, moveCursor, pruneAudit, type AuditEntry, type AuditQuery } from '../../storage/audit.js'
 import { listBays, listedBays } from '../../storage/bays.js'
 import { historyKey, pruneHistory, storedReplies, storeReplies } from '../../storage/history.js'
+import type { Committed } from '../../storage/feed.js'
 import type { Ledger } from '../../storage/ledger.js'
 import { newLot as newLotIn } from '../../services/reservation/lot-settings.js'
 import type { Clock } from '../../shared/clock.js'
@@ -15,6 +16,11 @@ export class StandingClock implements Clock {
   ms = 1_700_000_000_000
   nowMs (): number { return this.ms }
   after (): never { throw new Error('the ledger sets no timers') }
+}
+
+/** Writes these lines in one transaction. */
+export async function audit (ledger: Ledger, entries: readonly AuditEntry[]): Promise<void> {
+  await ledger.transact('test', async tx => { for (const entry of entries) tx.audit(entry) })
 }
 
 const id = (text: string): Id => text as Id
@@ -175,9 +181,31 @@ export function ledgerContract (name: string, openNew: (clock: Clock) => Promise
       expect(await pruneHistory(ledger.database, clock.ms + 1, 10)).toBe(1)
     })
 
+    test('who is handed what a commit changed is handed what is on the tables', async () => {
+      const { ledger, clock } = await open()
+      const handed: (Committed | null)[] = []
+      ledger.feed.listen((_lots, _withBays, committed) => handed.push(committed))
+      await make(ledger, hold(clock, 'R-1', 1_000))
+      await expect(ledger.transact('test', async tx => {
+        tx.audit({ lot: A, type: 'never', who: 'test' })
+        await tx.flush()
+        throw new Error('on purpose')
+      })).rejects.toThrow('on purpose')
+      await audit(ledger, [{ type: 'login.refused', who: 'user:ann' }, { lot: A, type: 'a', who: 'test', after: { n: 1 } }])
+      const { events } = await eventsAfter(ledger.database, 0, 10)
+      expect(events.map(({ type }) => type)).toEqual(['reservation.held', 'a'])
+      const told = handed.filter(one => one !== null)
+      // Null where others may write as well: then all of it is to be read.
+      if (told.length === 0) return
+      expect(told).toHaveLength(2)
+      expect(told.flatMap(({ events: own }) => own?.events ?? [])).toEqual(events)
+      expect(told[1]?.events).toMatchObject({ first: Number(events[1]?.id) - 1, last: events[1]?.id })
+      expect([...told[0]?.lots.values() ?? []]).toEqual(await ledger.lots([A]))
+    })
+
     test('audit lines are never pruned before they were told', async () => {
       const { ledger, clock } = await open()
-      await appendAudit(ledger.database, clock.ms, [{ lot: A, type: 'a', who: 'test' }, { lot: A, type: 'b', who: 'test' }])
+      await audit(ledger, [{ lot: A, type: 'a', who: 'test' }, { lot: A, type: 'b', who: 'test' }])
       await moveCursor(ledger.database, 'events', 1)
       expect(await cursorOf(ledger.database, 'events')).toBe(1)
       expect(await pruneAudit(ledger.database, clock.ms + 1, 10)).toBe(1)
@@ -192,7 +220,7 @@ export function ledgerContract (name: string, openNew: (clock: Clock) => Promise
       ledger.feed.listen(lots => told.push([...lots]))
       await ledger.transact('test', async tx => tx.audit(line))
       expect(told).toEqual([])
-      await appendAudit(database, clock.ms, [{ lot: A, type: 'lot.closed', who: 'user:olga', address: '10.0.0.2', why: 'w' }, line, line])
+      await audit(ledger, [{ lot: A, type: 'lot.closed', who: 'user:olga', address: '10.0.0.2', why: 'w' }, line, line])
       expect(await eventsAfter(database, 0, 1)).toEqual({ events: [], position: 1 })
       expect(await eventsAfter(database, 0, 10)).toEqual({ events: [{ id: 2, type: 'lot.closed', lot: A, at: new Date(clock.ms).toISOString(), why: 'w' }], position: 4 })
       expect(await eventsAfter(database, 4, 10)).toEqual({ events: [], position: null })
@@ -208,7 +236,7 @@ export function ledgerContract (name: string, openNew: (clock: Clock) => Promise
       const { database } = ledger
       const start = clock.ms
       const users = ['ann', 'olga'] as const
-      await appendAudit(database, start, Array.from({ length: 10 }, (_, i) => ({
+      await audit(ledger, Array.from({ length: 10 }, (_, i) => ({
         ...(i % 3 === 0 ? {} : { lot: id(`LOT-${i % 3}`) }), type: 't', who: `user:${users[i % 2]}`, atMs: start + i * 1_000, ...(i === 4 && { before: 'x', after: { times: 3 } })
       })))
       const ask = async (query: Partial<AuditQuery>) => {
@@ -226,16 +254,16 @@ export function ledgerContract (name: string, openNew: (clock: Clock) => Promise
       expect(await ask({ untilMs: start })).toEqual([[], null])
       expect((await auditLines(database, { after: 4, limit: 1 })).lines).toEqual([{ id: 5, at: new Date(start + 4_000).toISOString(), type: 't', who: 'user:ann', lot: 'LOT-1', before: 'x', after: { times: 3 } }])
       // Written late: its number is later than its time.
-      await appendAudit(database, start, [{ type: 'late', who: 'user:ann', atMs: start + 2_500 }])
+      await audit(ledger, [{ type: 'late', who: 'user:ann', atMs: start + 2_500 }])
       expect(await ask({ sinceMs: start + 2_000, untilMs: start + 4_000 })).toEqual([[3, 4, 11], null])
       expect(await ask({ sinceMs: start + 2_500 })).toEqual([[4, 5, 6, 7, 8, 9, 10, 11], null])
     })
 
     test('one page looks at a part of a long audit, and says where the next begins', async () => {
-      const { ledger, clock } = await open()
+      const { ledger } = await open()
       const { database } = ledger
-      for (let i = 0; i < 12; i++) await appendAudit(database, clock.ms, Array.from({ length: 10_000 }, () => ({ type: 't', who: 'user:ann' })))
-      await appendAudit(database, clock.ms, [{ type: 't', who: 'user:olga' }])
+      for (let i = 0; i < 12; i++) await audit(ledger, Array.from({ length: 10_000 }, () => ({ type: 't', who: 'user:ann' })))
+      await audit(ledger, [{ type: 't', who: 'user:olga' }])
       const pages = []
       for (let after: number | undefined; ;) {
         const { lines, next } = await auditLines(database, { user: 'olga', after, limit: 10 })

@@ -6,12 +6,12 @@ import { onTestFinished, test, expect } from 'vitest'
 import { Config } from '../../shared/config.js'
 import type { Id } from '../../shared/lot.js'
 import { createMetrics } from '../../shared/metrics.js'
-import { appendAudit, auditLines, cursorOf, eventsAfter, pruneAudit } from '../../storage/audit.js'
+import { auditLines, cursorOf, eventsAfter, pruneAudit } from '../../storage/audit.js'
 import type { Ledger } from '../../storage/ledger.js'
 import { migrations } from '../../storage/migrations/index.js'
 import { openLedger } from '../../storage/open.js'
 import { testFolder } from '../support/app.js'
-import { StandingClock } from './contract.js'
+import { audit, StandingClock } from './contract.js'
 
 const A = 'LOT-A' as Id
 
@@ -55,18 +55,19 @@ test('the audit of 001 keeps its lines and numbers, and a number that was forgot
     ],
     next: null
   })
-  await appendAudit(database, 5_000, [{ lot: A, type: 'next', who: 'user:ann', address: '10.0.0.1' }, { type: 'login.accepted', who: 'user:ann' }])
+  await audit(ledger, [{ lot: A, type: 'next', who: 'user:ann', address: '10.0.0.1', atMs: 5_000 }, { type: 'login.accepted', who: 'user:ann', atMs: 5_000 }])
   // Not 4: the cursor has passed that, and the event would never be told.
   expect(await eventsAfter(database, await cursorOf(database, 'events') ?? 0, 10)).toMatchObject({ events: [{ id: 5, type: 'next' }], position: 6 })
   expect(await pruneAudit(database, 10_000, 10)).toBe(3)
 })
 
 test('an audit without a line keeps what its numbers have come to', async () => {
-  const { database } = await open(await olderLedger('001-initial', `${FROM_001} delete from audit;`))
-  await appendAudit(database, 5_000, [{ lot: A, type: 'next', who: 'time' }])
+  const ledger = await open(await olderLedger('001-initial', `${FROM_001} delete from audit;`))
+  const { database } = ledger
+  await audit(ledger, [{ lot: A, type: 'next', who: 'time' }])
   expect(await eventsAfter(database, 0, 10)).toMatchObject({ events: [{ id: 5 }] })
   const fresh = await open(testFolder())
-  await appendAudit(fresh.database, 5_000, [{ lot: A, type: 'first', who: 'time' }])
+  await audit(fresh, [{ lot: A, type: 'first', who: 'time' }])
   expect(await eventsAfter(fresh.database, 0, 10)).toMatchObject({ events: [{ id: 1 }] })
 })
 
@@ -86,9 +87,9 @@ test('a change that fails leaves everything as it was', async () => {
   expect(left[0]).not.toHaveProperty('address')
   driver.exec('drop table audit_at')
   driver.close()
-  const { database } = await open(data)
-  await appendAudit(database, 5_000, [{ type: 'next', who: 'time' }])
-  expect((await auditLines(database, { limit: 10 })).lines.map(line => line.id)).toEqual([2, 3, 5])
+  const ledger = await open(data)
+  await audit(ledger, [{ type: 'next', who: 'time' }])
+  expect((await auditLines(ledger.database, { limit: 10 })).lines.map(line => line.id)).toEqual([2, 3, 5])
 })
 
 const FROM_002 = `

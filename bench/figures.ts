@@ -13,9 +13,11 @@ export function whole (value: number): string {
   return Math.round(value).toLocaleString('en')
 }
 
-/** The middle value; NaN of none. */
+/** The middle value, or the mean of the two in the middle; NaN of none. */
 export function median (values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? NaN
+  const sorted = [...values].sort((a, b) => a - b)
+  const upper = sorted[Math.floor(sorted.length / 2)] ?? NaN
+  return sorted.length % 2 === 1 ? upper : ((sorted[sorted.length / 2 - 1] ?? NaN) + upper) / 2
 }
 
 /** A histogram of microseconds up to a minute. */

@@ -5,6 +5,7 @@ import { burst } from './burst.js'
 import { durable } from './durable.js'
 import { fanOut } from './fan-out.js'
 import { flood } from './flood.js'
+import { frozen } from './frozen.js'
 import { ingest } from './ingest.js'
 import { logins } from './logins.js'
 import type { OptionName, Options } from './options.js'
@@ -42,6 +43,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
   stress: { run: stress, help: 'the requests of baseline beside sensors at 10/s a lot, 1,000/s and 10,000/s, and how late displays hear of them', takes: '3 min', options: ['rounds', 'seconds', 'clients', 'lots', 'ids', 'seed'] },
   'fan-out': { run: fanOut, help: 'deliveries to 50 subscribers: parkmq, stock aedes, mosquitto', takes: '4 min', options: ['rounds', 'messages', 'subscribers', 'qos', 'mqtt', 'brokers'] },
   slow: { run: slow, help: 'a frozen and a never-acknowledging subscriber beside 50 healthy ones', takes: '7 min', options: ['seconds', 'minutes', 'subscribers', 'qos', 'mqtt', 'transport', 'session', 'brokers'] },
+  frozen: { run: frozen, help: 'how late 50 healthy subscribers get their messages beside 0, 1 and 10 that never read', takes: '3 min', options: ['rounds', 'seconds', 'subscribers', 'brokers'] },
   burst: { run: burst, help: '20,000 messages as fast as the sockets take them, to 1 and to 50 healthy subscribers', takes: '5 min', options: ['messages', 'subscribers', 'qos', 'mqtt', 'brokers'] },
   flood: { run: flood, help: 'what a flooding client does to the round trips of ten others', takes: '2 min', options: ['seconds', 'brokers'] },
   durable: { run: durable, help: 'messages to a persistent session, connected and offline, kept on disk by parkmq and mosquitto', takes: '2 min', options: ['rounds', 'messages', 'mqtt', 'brokers'] },

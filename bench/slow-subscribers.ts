@@ -86,7 +86,10 @@ async function run (recorder: Recorder, combination: Combination, name: 'with' |
     ...slowOnes.map(behaviour => group({ name: behaviour, count: 1, filter: 'bench/slow/#', behaviour })),
     group({ name: 'healthy', count: healthy, filter: LIVE_TOPIC, behaviour: 'healthy' })
   ])
-  if (slowOnes.length > 0) await fill(target, qos, transport)
+  if (slowOnes.length > 0) {
+    const stopped = await fillBehind(target, FILL_TOPIC, qos, transport)
+    if (stopped !== null) say(`    with    the slow ones: their publisher stands still: ${stopped}`)
+  }
 
   const publisher = await Publisher.connect({ ports: target, clientId: 'bench-publisher', topic: LIVE_TOPIC, qos, payloadBytes: PAYLOAD_BYTES, transport })
   await subscribers.reset()
@@ -122,10 +125,13 @@ async function run (recorder: Recorder, combination: Combination, name: 'with' |
   await target.stop()
 }
 
-/** Messages for the slow ones alone, until their buffers are full or the broker takes no more from this publisher. */
-async function fill (target: Target, qos: Qos, transport: Transport): Promise<void> {
-  const publisher = await Publisher.connect({ ports: target, clientId: 'bench-filler', topic: FILL_TOPIC, qos, payloadBytes: PAYLOAD_BYTES, transport })
+/**
+ * Messages for the slow ones alone, until their buffers are full or the broker takes no more from this publisher: then it
+ * says why.
+ */
+export async function fillBehind (target: Target, topic: string, qos: Qos, transport: Transport): Promise<string | null> {
+  const publisher = await Publisher.connect({ ports: target, clientId: 'bench-filler', topic, qos, payloadBytes: PAYLOAD_BYTES, transport })
   const { sent, stopped } = await publisher.send({ messages: FILL_MESSAGES, window: WINDOW, untilMs: machineMs() + FILL_MS, stallMs: FILL_STALL_MS })
-  if (stopped !== null) say(`    with    the slow ones: their publisher stands still after ${whole(sent)} messages for them alone: ${stopped}`)
   publisher.close()
+  return stopped === null ? null : `${stopped}, after ${whole(sent)} messages for the slow ones alone`
 }

@@ -1,6 +1,8 @@
 // The process that holds a bench's subscribers, apart from its publisher. Started by `startSubscribers`.
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { answer } from './child.js'
+import { newLatency } from './figures.js'
+import { latencyOf, recordMs } from './latency.js'
 import { Subscriber, type Seen } from './subscriber.js'
 import type { Group, GroupFigures, SubscriberRequests } from './subscribers.js'
 
@@ -58,6 +60,17 @@ answer<SubscriberRequests>({
   cpuMs: () => {
     const { user, system } = process.cpuUsage()
     return (user + system) / 1_000
+  },
+  lag: ({ name, startedAtMs, perSecond, before }) => {
+    const histogram = newLatency()
+    const { group: { highestNumber }, subscribers } = groups.get(name) ?? { group: { highestNumber: 0 }, subscribers: [] }
+    for (const subscriber of subscribers) {
+      for (let number = before + 1; number <= highestNumber; number++) {
+        const atMs = subscriber.arrivalMs(number)
+        if (atMs > 0) recordMs(histogram, atMs - (startedAtMs + (number - before) * 1_000 / perSecond))
+      }
+    }
+    return latencyOf(histogram)
   },
   leave: async name => { await Promise.all(of(name).map(async subscriber => await subscriber.leave())) },
   comeBack: async name => { await Promise.all(of(name).map(async subscriber => await subscriber.comeBack())) }

@@ -24,6 +24,8 @@ export interface SubscriberParts {
   /** Largest message number that comes; the number is the first 4 bytes of the payload, big-endian. */
   readonly highestNumber: number
   readonly credentials?: Credentials | undefined
+  /** Whether it keeps when each message came, for `arrivalMs`: 8 bytes a number. */
+  readonly keepsArrivals?: boolean
 }
 
 /** What one subscriber saw since it was made or `reset`. */
@@ -43,6 +45,7 @@ export interface Seen {
 export class Subscriber {
   readonly #parts: SubscriberParts
   readonly #marks: Uint8Array
+  readonly #arrivals: Float64Array | null
   #stream: Duplex | null = null
   #acks = Buffer.allocUnsafe(1_024)
   #acksLength = 0
@@ -62,7 +65,11 @@ export class Subscriber {
   constructor (parts: SubscriberParts) {
     this.#parts = parts
     this.#marks = new Uint8Array(parts.highestNumber + 1)
+    this.#arrivals = parts.keepsArrivals === true ? new Float64Array(parts.highestNumber + 1) : null
   }
+
+  /** When a message first came, by `machineMs`; 0 when it did not. */
+  arrivalMs (number: number): number { return this.#arrivals?.[number] ?? 0 }
 
   get unacknowledged (): number { return this.#unacknowledged.size }
 
@@ -156,6 +163,7 @@ export class Subscriber {
       seen.longestGapMs = Math.max(seen.longestGapMs, this.#nowMs - this.#gapFromMs)
       seen.lastAtMs = this.#gapFromMs = this.#nowMs
     }
+    if (this.#arrivals) this.#arrivals[number] = this.#nowMs
     seen.delivered++
   }
 

@@ -1,6 +1,7 @@
 // Groups of like subscribers in a process of their own, and what they saw.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Child } from './child.js'
+import type { Latency } from './latency.js'
 import type { SubscriberParts } from './subscriber.js'
 
 export interface Group extends Omit<SubscriberParts, 'clientId'> {
@@ -34,8 +35,16 @@ export type SubscriberRequests = {
   figures: { in: string, out: GroupFigures }
   loopDelayMs: { in: null, out: number }
   cpuMs: { in: null, out: number }
+  lag: { in: LagAsked & { name: string }, out: Latency }
   leave: { in: string, out: void }
   comeBack: { in: string, out: void }
+}
+
+/** Which messages: those numbered above `before`, of which the first was due at `startedAtMs` and one more every `1 / perSecond`. */
+export interface LagAsked {
+  readonly startedAtMs: number
+  readonly perSecond: number
+  readonly before: number
 }
 
 /** How often the figures are asked for while waiting, in milliseconds; times are taken in the subscribers' process. */
@@ -51,6 +60,8 @@ export interface Subscribers {
   loopDelayMs (): Promise<number>
   /** Processor time that their process has used so far, in milliseconds: at a whole core it is what limits the bench. */
   cpuMs (): Promise<number>
+  /** How late the members of a group that keeps arrivals got the messages, from when each was due. */
+  lag (name: string, asked: LagAsked): Promise<Latency>
   /** DISCONNECT of a group's connections; persistent sessions stay. */
   leave (name: string): Promise<void>
   comeBack (name: string): Promise<void>
@@ -83,6 +94,7 @@ export async function startSubscribers (groups: readonly Group[]): Promise<Subsc
     },
     loopDelayMs: async () => await child.ask('loopDelayMs', null),
     cpuMs: async () => await child.ask('cpuMs', null),
+    lag: async (name, asked) => await child.ask('lag', { name, ...asked }),
     leave: async name => await child.ask('leave', name),
     comeBack: async name => await child.ask('comeBack', name),
     stop: async () => await child.stop()

@@ -25,6 +25,7 @@ const PROMISES: readonly Wanted[] = [
   { what: `p95 of \`reserve\` at ${USUAL_CLIENTS} clients`, scenario: 'baseline', most: 5, unit: 'ms', find: point('baseline', 'latency', { system: 'parkmq', workload: 'writes', act: 'reserve', percentile: 'p95' }, USUAL_CLIENTS) },
   { what: 'p95 of the delivery lag at 1,000 sensor messages/s', scenario: 'stress', most: 5, unit: 'ms', find: point('stress', 'delivery lag', { ...AT_USUAL, percentile: 'p95' }, SENSORS) },
   { what: 'p95 of reservations beside 1,000 sensor messages/s, of that without', scenario: 'stress', most: 1.1, unit: 'times', find: ratio('stress', 'p95', AT_USUAL, 'no sensors', SENSORS) },
+  { what: 'p95 of the delivery lag beside ten frozen subscribers, of that without', scenario: 'frozen', most: 1.1, unit: 'times', find: ratio('frozen', 'p95 of the lag', { system: 'parkmq' }, 'none frozen', '10 frozen') },
   { what: 'processor time of a sensor message at 100,000 lots and 1,000,000 sensors, of that at 1,000 and 10,000', scenario: 'scale', most: 4, unit: 'times', find: ratio('scale', 'processor time of a message', {}, '1,000 lots, 10,000 identities', '100,000 lots, 1,000,000 identities') },
   { what: 'memory of a connection, at 5,000', scenario: 'scale', most: 45_000, unit: 'bytes', find: point('scale', 'memory of a connection beyond the base', { system: 'parkmq' }, 5_000) },
   { what: 'memory of a lot, at 100,000', scenario: 'scale', most: 2_000, unit: 'bytes', find: point('scale', 'memory of a lot beyond the base', null, 100_000) },

@@ -14,7 +14,7 @@ interface Part {
 }
 
 /** The scenarios of a full report, in the order of its sections; a report says which of them it has not. */
-export const REPORT_SCENARIOS = ['baseline', 'mixed', 'stress', 'ingest', 'fan-out', 'slow', 'start', 'restart', 'scale', 'soak'] as const
+export const REPORT_SCENARIOS = ['baseline', 'mixed', 'stress', 'ingest', 'fan-out', 'slow', 'frozen', 'start', 'restart', 'scale', 'soak'] as const
 
 const PARTS: readonly Part[] = [
   { scenario: 'baseline', options: { rounds: 3, seconds: 1 }, takesSeconds: 240 },
@@ -25,6 +25,7 @@ const PARTS: readonly Part[] = [
   { scenario: 'fan-out', options: { rounds: 2, subscribers: 100, messages: 1_000, qos: [1], mqtt: [4] }, takesSeconds: 30 },
   { scenario: 'fan-out', options: { rounds: 2, subscribers: 1_000, messages: 100, qos: [1], mqtt: [4] }, takesSeconds: 60 },
   { scenario: 'slow', options: { seconds: 5, qos: [1], transport: ['tcp'], session: ['persistent'] }, takesSeconds: 35 },
+  { scenario: 'frozen', options: { rounds: 3, seconds: 3 }, takesSeconds: 75 },
   { scenario: 'start', options: {}, takesSeconds: 10 },
   { scenario: 'restart', options: { rounds: 2 }, takesSeconds: 120 },
   { scenario: 'scale', options: { rounds: 2 }, takesSeconds: 120 },

@@ -108,7 +108,7 @@ describe('report.md', async () => {
   })
 
   test('names what was not run, what failed and why, and what was absent', () => {
-    expect(section('## What was not measured').filter(line => line !== '')).toEqual(['- `slow`: the answer to connect took too long', '- `mixed`: not run', '- `restart`: not run', '- `soak`: not run'])
+    expect(section('## What was not measured').filter(line => line !== '')).toEqual(['- `slow`: the answer to connect took too long', '- `mixed`: not run', '- `frozen`: not run', '- `restart`: not run', '- `soak`: not run'])
     expect(section('## baseline')).toContain('- **service-auto-ack is absent**: it was not asked for.')
   })
 

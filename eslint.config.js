@@ -20,7 +20,7 @@ const OUTER = String.raw`^(\.\./)+(cli|bench|tests)/`
 const BROKER = String.raw`^(\.\./)+broker/`
 const STORAGE = String.raw`^(\.\./)+storage/`
 const SERVICES = String.raw`^(\.\./)+services/`
-const ANOTHER_SERVICE = String.raw`^\.\./(occupancy|reservation|sensor-sim|camera)/`
+const ANOTHER_SERVICE = String.raw`^\.\./(occupancy|reservation|sensor-sim|camera|camera-sim)/`
 
 export default tseslint.config(
   { ignores: ['dist/', 'node_modules/', 'data/', 'coverage/'] },

@@ -34,6 +34,11 @@ export const ERRORS = {
   bad_topic: { meaning: 'the topic has no valid lot id or method', action: 'ids match [A-Za-z0-9][A-Za-z0-9._-]{0,63}' },
   unknown_bay: { meaning: 'the lot lists its bays and this one is not among them', action: 'add the bay with `lot.set`, or correct the id' },
   too_large: { meaning: 'the payload is larger than its limit', action: 'send less at once' },
+  // Frames of cameras.
+  unknown_camera: { meaning: 'no camera of this name is set up where the frame came', action: 'put its configuration into the folder of `--cameras`, or correct the name' },
+  wrong_type: { meaning: 'the picture is neither JPEG nor PNG, or is said to be something else', action: 'send a JPEG or PNG, with its content type' },
+  bad_image: { meaning: 'the picture is empty, corrupt or truncated', action: 'send a whole one' },
+  wrong_size: { meaning: 'the picture has not the shape that the camera\'s bays were drawn on', action: 'set the camera back, or calibrate it anew' },
   not_allowed: { meaning: 'this client may not publish on this topic, call this method or speak for this sensor', action: 'do what your role may do; `parkmq doctor --access` prints it' }
 } as const satisfies Record<string, { meaning: string, action: string }>
 

@@ -3,6 +3,7 @@ import type { Id } from './lot.js'
 
 export const SENSOR_FILTER = 'lots/+/sensor'
 export const REQUEST_FILTER = 'requests/+'
+export const FRAME_FILTER = 'cameras/+/frame'
 
 export const topics = {
   sensor: (lot: Id): string => `lots/${lot}/sensor`,
@@ -10,6 +11,8 @@ export const topics = {
   state: (lot: Id): string => `lots/${lot}/state`,
   bay: (lot: Id, bay: Id): string => `lots/${lot}/bays/${bay}`,
   events: (lot: Id): string => `lots/${lot}/events`,
+  frame: (camera: Id): string => `cameras/${camera}/frame`,
+  cameraStatus: (camera: Id): string => `cameras/${camera}/status`,
   request: (method: string): string => `requests/${method}`,
   serviceStatus: (service: string, node: string): string => `services/${service}/${node}/status`
 }
@@ -30,6 +33,11 @@ export function lotOfTopic (topic: string, what: 'free' | 'state' | 'events'): I
 /** The method of `requests/{method}`, or null. */
 export function methodOfRequestTopic (topic: string): string | null {
   return middle(topic, 'requests/', '')
+}
+
+/** The camera of `cameras/{camera}/frame`, or null. */
+export function cameraOfFrameTopic (topic: string): Id | null {
+  return middle(topic, 'cameras/', '/frame')
 }
 
 function middle (topic: string, before: string, after: string): Id | null {

@@ -1,6 +1,6 @@
 // Pictures of a scene: the empty car park is painted once, cars and their shadows over it for each frame, then come weather and
-// the noise of the sensor. The same seed gives the same pixels; the JPEG is what a camera would send.
-import sharp from 'sharp'
+// the noise of the sensor. The same seed gives the same pixels; the JPEG is what a camera would send. The image library is
+// loaded with the first picture: commands that draw none start without it.
 import { createRandom, type Random } from '../../shared/random.js'
 import { paintCar, shadowOf, type Car, type Painted, type Sun } from './cars.js'
 import { BAY_LENGTH, BAY_WIDTH, type Place, type Point, type Scene } from './scene.js'
@@ -42,6 +42,7 @@ export class Renderer {
 
   async jpeg ({ cars, hour, number }: Picture): Promise<Buffer> {
     const { width, height } = this.#scene
+    const { default: sharp } = await import('sharp')
     const ground = this.#ground ??= await this.#paintGround()
     const sun = sunAt(hour, this.#weather)
     const over = await sharp(Buffer.from(this.#svgOfCars(cars, sun, number))).ensureAlpha().raw().toBuffer()
@@ -62,6 +63,7 @@ export class Renderer {
   async #paintGround (): Promise<Uint8Array> {
     const { width, height } = this.#scene
     const random = createRandom(this.#seed, 'ground')
+    const { default: sharp } = await import('sharp')
     const painted = await sharp(Buffer.from(svgOfGround(this.#scene, random, this.#weather))).removeAlpha().raw().toBuffer()
     const texture = asphalt(width, height, random)
     for (let i = 0; i < width * height; i++) {

@@ -1,5 +1,7 @@
 // A camera's configuration: which lot it sees, where its bays are in its frames, and how its frames are looked at.
 import { readFile } from 'node:fs/promises'
+import { dirname, resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { z } from 'zod'
 import { messageOf, OperatorError } from '../../shared/errors.js'
 import type { Id as IdType } from '../../shared/lot.js'
@@ -7,6 +9,7 @@ import { firstIssue, Id } from '../../shared/schemas.js'
 import type { Classifier, Judgement, Point } from './classifier.js'
 
 const Schema = z.strictObject({
+  version: z.literal(1),
   camera: Id,
   lot: Id,
   width: z.int().min(16).max(16_384),
@@ -43,11 +46,16 @@ export async function readCameraConfig (file: string): Promise<CameraConfig> {
   }
   const parsed = Schema.safeParse(value)
   if (!parsed.success) throw new OperatorError('bad_config', `wrong camera configuration ${file}: ${firstIssue(parsed.error)}`)
-  return parsed.data
+  const config = parsed.data
+  return config.classifier.endsWith('js') ? { ...config, classifier: resolve(dirname(file), config.classifier) } : config
 }
 
 /** Temporary: a bay is taken where there are many edges. */
 export async function loadClassifier (config: CameraConfig): Promise<Classifier> {
+  if (config.classifier.endsWith('js')) {
+    const { default: make } = await import(pathToFileURL(config.classifier).href) as { default: (config: CameraConfig) => Classifier }
+    return make(config)
+  }
   return {
     classify: ({ width, height, pixels }) => config.bays.map(({ bay, polygon }): Judgement => {
       const xs = polygon.map(({ x }) => x * width / config.width)

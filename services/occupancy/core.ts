@@ -96,13 +96,14 @@ export function apply (world: World, message: SensorMessage, nowMs: number, rule
       const effect = applyForm(world, message, admission.verdict === 'late', nowMs, rules)
       // A refused message leaves its seq open: the sensor may send it again, corrected.
       if (effect.outcome === 'refused') return effect
-      const complete = effect.recount !== undefined || effect.gapsSettled === true || (message.type === 'bays' && message.whole)
+      const isWhole = message.type === 'bays' && message.whole
+      const complete = effect.recount !== undefined || effect.gapsSettled === true || isWhole
       const seen = complete && admission.verdict === 'next' ? superseded(admission.seen) : admission.seen
       const lot = effect.lot ?? { ...world.lot, heardAtMs: nowMs }
       // A loss found now does not matter when this very message says the whole truth.
       const suspect = admission.lost > 0 && !complete ? { ...lot, suspect: true } : lot
       const stands = message.type === 'bays' && admission.verdict === 'next' && { standsUntilMs: message.standsForMs === null ? null : nowMs + message.standsForMs }
-      return { ...effect, lot: suspect, seen, ...stands, ...(admission.lost > 0 && { lost: admission.lost }), ...(admission.restarted && { restarted: true }) }
+      return { ...effect, lot: suspect, seen, ...stands, ...(admission.lost > 0 && !isWhole && { lost: admission.lost }), ...(admission.restarted && { restarted: true }) }
     }
     default: return admission satisfies never
   }

@@ -8,7 +8,7 @@ import { CAM, camerasFolder, frameOptions, largePicture, picture, send, TWO_BAYS
 interface Scene extends TestApp {
   readonly camera: TestClient
   readonly watcher: TestClient
-  count (outcome: string): Promise<number>
+  readonly count: (outcome: string) => Promise<number>
 }
 
 async function start (camera: TestCamera = CAM, settings: Record<string, unknown> = {}): Promise<Scene> {

@@ -7,18 +7,22 @@ import { PATCH_PIXELS, SIDE, type Patch } from './patch.js'
 import type { Random } from './random.js'
 
 /** How far corners are moved, by the size of the bay. */
+/** How far corners are moved and how much the bay becomes larger or smaller, as shares of its size. Cars differ more than outlines. */
+const EMPTY_NUDGE = { way: 0.05, zoom: 0.08 }
+const CAR_NUDGE = { way: 0.12, zoom: 0.2 }
 /** The share of variants that each change is made in. */
 const OFTEN = 0.6
 const SOMETIMES = 0.3
 
 /** The corners moved a little: outlines are drawn by hand, cars stand beside the middle, and cameras move in the wind. */
-export function nudged (quad: Quad, random: Random, NUDGE = 0.05, LARGEST_ZOOM = 0.08): Quad {
+export function nudged (quad: Quad, taken: boolean, random: Random): Quad {
+  const { way, zoom } = taken ? CAR_NUDGE : EMPTY_NUDGE
   const centre = centreOf(quad)
-  const reach = Math.sqrt(distance(quad[0], quad[1]) * distance(quad[1], quad[2])) * NUDGE
-  const [dx, dy, zoom] = [random.normal() * reach, random.normal() * reach, random.between(1 - LARGEST_ZOOM, 1 + 1.5 * LARGEST_ZOOM)]
+  const reach = Math.sqrt(distance(quad[0], quad[1]) * distance(quad[1], quad[2])) * way
+  const [dx, dy, size] = [random.normal() * reach, random.normal() * reach, random.between(1 - zoom, 1 + 1.5 * zoom)]
   return quad.map(({ x, y }): Point => ({
-    x: centre.x + (x - centre.x) * zoom + dx + random.normal() * reach / 3,
-    y: centre.y + (y - centre.y) * zoom + dy + random.normal() * reach / 3
+    x: centre.x + (x - centre.x) * size + dx + random.normal() * reach / 3,
+    y: centre.y + (y - centre.y) * size + dy + random.normal() * reach / 3
   })) as unknown as Quad
 }
 

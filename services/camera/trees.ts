@@ -9,9 +9,9 @@ const LEAVES = 2 ** DEPTH
 
 /** A full tree: the question at `i` leads to `2i + 1` when the feature is below the threshold, else to `2i + 2`. */
 export interface Tree {
-  readonly features: readonly number[]
-  readonly thresholds: readonly number[]
-  readonly leaves: readonly number[]
+  features: number[]
+  thresholds: number[]
+  leaves: number[]
 }
 
 export interface Samples {

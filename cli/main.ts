@@ -5,6 +5,7 @@ import { auditCommand } from './audit.js'
 import { availabilityCommand } from './availability.js'
 import { benchCommand } from './bench.js'
 import { bookingCommands } from './bookings.js'
+import { cameraCommand } from './camera.js'
 import { clientsCommand } from './clients.js'
 import { doctorCommand } from './doctor.js'
 import { EXIT } from './exit.js'
@@ -28,7 +29,7 @@ const program = new Command('parkmq')
 
 const commands = [
   startCommand(), ...lotCommands(), availabilityCommand(), ...reservationCommands(), ...bookingCommands(), ...priceCommands(), watchCommand(), monitorCommand(), shellCommand(),
-  clientsCommand(), auditCommand(), userCommand(), simulateCommand(), experimentCommand(), benchCommand(), doctorCommand()
+  clientsCommand(), auditCommand(), userCommand(), simulateCommand(), cameraCommand(), experimentCommand(), benchCommand(), doctorCommand()
 ]
 for (const command of commands) program.addCommand(inherit(command))
 

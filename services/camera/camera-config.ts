@@ -28,9 +28,9 @@ const MAX_FILE_BYTES = 16 * 1024 * 1024
 export const DEFAULT_MIN_CONFIDENCE = 0.7
 
 const Coordinate = z.number().min(-MAX_SIDE).max(2 * MAX_SIDE)
-/** Corners as `[x, y]`, in order around the bay. */
-export const Polygon = z.array(z.tuple([Coordinate, Coordinate])).min(3).max(MAX_CORNERS)
-  .transform(corners => corners.map(([x, y]): Point => ({ x, y })))
+/** Corners in order around the bay, as `{ "x": 608, "y": 613 }` or, shorter, as `[608, 613]`. */
+export const Polygon = z.array(z.union([z.tuple([Coordinate, Coordinate]).transform(([x, y]): Point => ({ x, y })), z.object({ x: Coordinate, y: Coordinate })],
+  { error: 'must be [x, y] or {"x": x, "y": y}, in pixels' })).min(3).max(MAX_CORNERS)
 export const Side = z.int().min(16).max(MAX_SIDE)
 
 const CameraBay = z.strictObject({
@@ -74,6 +74,10 @@ const shared = {
   height: Side,
   /** A bay judged with less confidence is `unknown`. */
   minConfidence: z.number().min(0.5).max(1).default(DEFAULT_MIN_CONFIDENCE),
+  /** Seconds between two frames, as far as is known. */
+  intervalSeconds: z.number().min(0.1).max(3_600).optional(),
+  /** Seconds that a bay stays as it was while frames are not sure of it. */
+  keepSeconds: z.number().min(0).max(3_600).optional(),
   bays: z.array(CameraBay).min(1).max(MAX_CAMERA_BAYS)
 }
 const Trees = z.strictObject({ ...shared, classifier: z.literal('trees'), model: TreesModel })
@@ -167,10 +171,10 @@ function isTreesConfig (config: CameraConfig): config is TreesConfig {
 function checked (classifier: Classifier, { bays, classifier: path }: CameraConfig): Classifier {
   return {
     classify (frame) {
-      const judgements = classifier.classify(frame) as readonly Partial<Judgement>[] | undefined
+      const judgements: unknown = classifier.classify(frame)
       const isRight = Array.isArray(judgements) && judgements.length === bays.length && bays.every(({ bay }, i) => {
-        const judgement = judgements[i]
-        return judgement?.bay === bay && typeof judgement.taken === 'boolean' && (judgement.confidence ?? NaN) >= 0.5 && (judgement.confidence ?? NaN) <= 1
+        const { bay: named, taken, confidence } = (judgements[i] ?? {}) as Partial<Judgement>
+        return named === bay && typeof taken === 'boolean' && typeof confidence === 'number' && confidence >= 0.5 && confidence <= 1
       })
       if (!isRight) throw new Error(`the classifier ${path} did not give one { bay, taken, confidence from 0.5 to 1 } for each of the ${bays.length} bays, in order`)
       return judgements as Judgement[]

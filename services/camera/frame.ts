@@ -1,6 +1,9 @@
 // JPEG and PNG bytes from outside become pixels, or a refusal with its code. The bytes are hostile until shown otherwise:
 // nothing here may end the process, and no picture may take more memory than its limit.
+import type sharp from 'sharp'
 import { messageOf, type Refusal } from '../../shared/errors.js'
+
+type Sharp = typeof sharp
 
 /** A picture: red, green, blue, one byte each, from left to right, row by row. */
 export interface Frame {
@@ -59,13 +62,13 @@ function firstLine (text: string): string {
   return text.split('\n')[0]?.slice(0, 200) ?? ''
 }
 
-let opened: Promise<typeof import('sharp')['default']> | undefined
+let opened: Promise<Sharp> | undefined
 
 /**
  * The image library, loaded when the first picture comes: commands that see none start without it. It keeps nothing, and
  * each picture has one thread: many pictures share the cores, one does not take them all.
  */
-export function openSharp (): Promise<typeof import('sharp')['default']> {
+export function openSharp (): Promise<Sharp> {
   opened ??= import('sharp').then(({ default: sharp }) => {
     sharp.cache(false)
     sharp.concurrency(1)

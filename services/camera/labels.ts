@@ -32,7 +32,8 @@ export interface Labels {
 const JsonLabels = z.object({
   width: Side.optional(),
   height: Side.optional(),
-  bays: z.array(z.object({ bay: Id, polygon: Polygon, taken: z.boolean().nullish() })).min(1).max(MAX_CAMERA_BAYS),
+  // `occupied` is the word of PKLot and of the frames that `parkmq simulate cameras` keeps.
+  bays: z.array(z.object({ bay: Id, polygon: Polygon, taken: z.boolean().nullish(), occupied: z.boolean().nullish() })).min(1).max(MAX_CAMERA_BAYS),
   frames: z.record(z.string().max(1_024), z.record(Id, z.boolean())).refine(frames => Object.keys(frames).length <= MAX_FRAMES, { error: `must be at most ${MAX_FRAMES} frames` }).optional()
 }).refine(({ width, height }) => (width === undefined) === (height === undefined), { error: 'width and height must be given together' })
 
@@ -93,7 +94,7 @@ function fromJson (text: string, source: string): Labels {
     if (unknown !== undefined) throw badFile(source, `the frame ${frame} names bay ${unknown}, which is not among the bays`)
   }
   return {
-    bays: bays.map(({ bay, polygon, taken }) => ({ bay, polygon, taken: taken ?? null })),
+    bays: bays.map(({ bay, polygon, taken, occupied }) => ({ bay, polygon, taken: taken ?? occupied ?? null })),
     size: width === undefined || height === undefined ? null : { width, height },
     frames: frames === undefined ? null : new Map(Object.entries(frames).map(([frame, taken]) => [frame, new Map(Object.entries(taken) as [IdType, boolean][])]))
   }

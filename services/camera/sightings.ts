@@ -38,8 +38,9 @@ export async function collectSightings (frames: readonly LabelledFrame[], seed: 
   const random = createRandom(seed)
   const sightings: Sighting[] = []
   let [share, nudges] = [1, MOST_NUDGES]
-  for (const [index, { name, sequence, read }] of frames.entries()) {
-    const { frame, bays } = await read()
+  for (const [index, labelled] of frames.entries()) {
+    const { name, sequence } = labelled
+    const { frame, bays } = await labelled.read()
     if (index === 0) {
       const expected = frames.length * bays.length
       nudges = Math.max(1, Math.min(MOST_NUDGES, Math.floor(MOST_PATCHES / expected) - 1))

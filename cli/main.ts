@@ -29,7 +29,7 @@ const program = new Command('parkmq')
 
 const commands = [
   startCommand(), ...lotCommands(), availabilityCommand(), ...reservationCommands(), ...bookingCommands(), ...priceCommands(), watchCommand(), monitorCommand(), shellCommand(),
-  clientsCommand(), auditCommand(), userCommand(), cameraCommand(), simulateCommand(), experimentCommand(), benchCommand(), doctorCommand()
+  clientsCommand(), auditCommand(), userCommand(), simulateCommand(), cameraCommand(), experimentCommand(), benchCommand(), doctorCommand()
 ]
 for (const command of commands) program.addCommand(inherit(command))
 

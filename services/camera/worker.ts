@@ -1,6 +1,6 @@
 // A thread that opens pictures and looks at their bays, so that neither keeps the event loop of the server. It has the
 // classifiers of all cameras and works on one picture at a time.
-import { constants, setPriority } from 'node:os'
+import { setPriority } from 'node:os'
 import { parentPort, workerData } from 'node:worker_threads'
 import { messageOf } from '../../shared/errors.js'
 import type { Id } from '../../shared/lot.js'
@@ -9,12 +9,12 @@ import { FrameSizeError, type Classifier } from './classifier.js'
 import { decodeFrame } from './frame.js'
 import type { Look, Looked, WorkerSetup } from './look.js'
 
+/** About a third of the processor where both want it: counts, requests and replies come first, and frames do not starve. */
+const NICE = 5
+
 const { files, limits } = workerData as WorkerSetup
 const port = parentPort
 if (port === null) throw new Error('worker.ts is for a thread of its own')
-
-// Counts, requests and replies come first. Only Linux knows priorities of threads; elsewhere it would be the process's.
-if (process.platform === 'linux') setPriority(constants.priority.PRIORITY_BELOW_NORMAL)
 
 const classifiers = new Map<Id, Classifier>()
 for (const file of files) {
@@ -34,6 +34,9 @@ async function look ({ camera, bytes }: Look): Promise<Looked> {
     throw error
   }
 }
+
+// Only Linux knows priorities of threads; elsewhere it would be the process's.
+if (process.platform === 'linux') setPriority(NICE)
 
 port.on('message', (asked: Look) => {
   look(asked).then(answer => port.postMessage(answer), (error: unknown) => port.postMessage({ fault: messageOf(error) } satisfies Looked))

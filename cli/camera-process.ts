@@ -67,11 +67,11 @@ async function run (options: ProcessOptions): Promise<void> {
       await looking.stop()
       await http?.stop()
     })
-    const counts = Object.entries(await counterValues(metrics)).filter(([name]) => name.startsWith('parkmq_camera_'))
-    log.info(Object.fromEntries(counts), 'stopped')
   } finally {
     await bus.close()
   }
+  const counts = Object.entries(await counterValues(metrics)).filter(([name]) => name.startsWith('parkmq_camera_'))
+  log.info(Object.fromEntries(counts), 'stopped')
 }
 
 function withUser (url: string, username: string | undefined, password: string | undefined): string {

@@ -46,8 +46,11 @@ function middle (topic: string, before: string, after: string): Id | null {
   return ID_PATTERN.test(id) ? id as Id : null
 }
 
-/** Topics that only the services and the broker write: a client's PUBLISH there would be a forged truth. */
-const SERVICES_OWN = /^(?:\$|services\/|cluster\/|lots\/[^/]*\/(?:free|state|events|bays)(?:\/|$))/
+/**
+ * Topics that only the services and the broker write: a client's PUBLISH there would be a forged truth. A processor of camera
+ * frames may be a process of its own, and then says itself whether it is there.
+ */
+const SERVICES_OWN = /^(?:\$|services\/(?!camera\/[^/]+\/status$)|cluster\/|lots\/[^/]*\/(?:free|state|events|bays)(?:\/|$))/
 
 /** Whether only parkmq itself may publish on this topic. */
 export function isServicesOwn (topic: string): boolean {

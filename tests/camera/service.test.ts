@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest'
 import sharp from 'sharp'
 import { counterValues } from '../../shared/metrics.js'
-import { json, startTestApp, type TestApp, type TestClient } from '../support/app.js'
+import { json, memoryFolder, startTestApp, type TestApp, type TestClient } from '../support/app.js'
 import { CAM, camerasFolder, frameOptions, largePicture, picture, send, TWO_BAYS, WORKER, type TestCamera } from './support.js'
 
 interface Scene extends TestApp {
@@ -12,7 +12,7 @@ interface Scene extends TestApp {
 }
 
 async function start (camera: TestCamera = CAM, settings: Record<string, unknown> = {}): Promise<Scene> {
-  const started = await startTestApp({ cameraWorker: WORKER, settings: { lots: [TWO_BAYS], cameras: camerasFolder(camera), ...settings } })
+  const started = await startTestApp({ data: memoryFolder(), cameraWorker: WORKER, settings: { lots: [TWO_BAYS], cameras: camerasFolder(camera), ...settings } })
   const watcher = await started.connect()
   await watcher.subscribe('lots/#', 'services/camera/+/status')
   return {

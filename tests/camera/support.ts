@@ -1,12 +1,17 @@
 // Cameras for tests: pictures of coloured squares, configurations for the classifier that knows them, and a client that
 // publishes frames.
+import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import sharp from 'sharp'
 import type { IClientPublishOptions } from 'mqtt'
+import { onTestFinished } from 'vitest'
 import { testFolder, type TestClient } from '../support/app.js'
+import { PROGRAM } from '../support/process.js'
 
 /** The compiled thread (`npm run build`): tests run from the sources. */
 export const WORKER = new URL('../../dist/services/camera/worker.js', import.meta.url)
@@ -84,4 +89,43 @@ export async function send (client: TestClient, camera: string, bytes: Buffer, o
       else resolve(words.split(':')[0] ?? words)
     })
   })
+}
+
+export interface CameraProcess {
+  /** kill -9; resolves when it is dead. */
+  kill (): Promise<void>
+  /** SIGTERM; resolves with its last log line. */
+  stop (): Promise<Record<string, unknown>>
+}
+
+/** `parkmq camera process` as a process of its own; resolves when it is ready. */
+export async function startCameraProcess (url: string, cameras: string, node: string): Promise<CameraProcess> {
+  const child = spawn(process.execPath, [PROGRAM, 'camera', 'process', '--url', url, '--cameras', cameras, '--node', node], { stdio: ['ignore', 'pipe', 'pipe'] })
+  const ended = once(child, 'exit')
+  onTestFinished(async () => {
+    child.kill('SIGKILL')
+    await ended
+  })
+  let [errors, last] = ['', {} as Record<string, unknown>]
+  child.stderr.on('data', (text: Buffer) => { errors += text.toString() })
+  const lines = createInterface({ input: child.stdout })
+  await new Promise<void>((resolve, reject) => {
+    child.once('exit', code => reject(new Error(`parkmq camera process ended with ${code}: ${errors}`)))
+    lines.on('line', line => {
+      last = JSON.parse(line) as Record<string, unknown>
+      if (last.msg === 'ready') resolve()
+    })
+  })
+  return {
+    async kill () {
+      child.kill('SIGKILL')
+      await ended
+    },
+    async stop () {
+      const closed = once(lines, 'close')
+      child.kill('SIGTERM')
+      await Promise.all([ended, closed])
+      return last
+    }
+  }
 }

@@ -17,11 +17,11 @@ async function start (): Promise<Scene> {
   return { ...app, watcher, camera: await app.connect() }
 }
 
-/** Resolves when a processor has a frame that it has not acknowledged, and nothing waits for it. */
-async function inWork (watcher: TestClient, node: string): Promise<void> {
+/** Resolves when a processor has a frame that it has not acknowledged, or none, and nothing waits for it. */
+async function inWork (watcher: TestClient, node: string, has = true): Promise<void> {
   for (;;) {
     const { clients: [row] } = await watcher.request<{ clients: { inflight: number, queued: number }[] }>('clients', { client: `parkmq-${node}-camera-cameras-any-frame` })
-    if (row !== undefined && row.inflight > 0 && row.queued === 0) return
+    if (row !== undefined && (row.inflight > 0) === has && row.queued === 0) return
     await new Promise(resolve => setTimeout(resolve, 20))
   }
 }
@@ -68,6 +68,7 @@ test('processors take turns; one that dies leaves the frames to the other, and i
   const back = await startCameraProcess(url, cameras, 'p-1')
   for (let seq = 1; seq <= 8; seq++) await send(camera, 'cam-2', await picture(['free', 'taken']), frameOptions(seq))
   await watcher.until('the last of both', ({ topic, text }) => topic === 'lots/ROOF/sensor' && json(text).sensor === 'cam-2' && json(text).seq === 8)
+  for (const node of ['p-1', 'p-2']) await inWork(watcher, node, false)
   const [one, two] = [await back.stop(), await lives.stop()]
   const applied = (counts: Record<string, unknown>): number => Number(counts['parkmq_camera_frames_total{outcome=applied}'] ?? 0)
   expect(applied(one)).toBeGreaterThan(0)

@@ -26,6 +26,8 @@ const program = new Command('parkmq')
   .version(version)
   .showHelpAfterError('(--help shows how)')
   .exitOverride()
+  // Otherwise options behind `simulate cameras` would be those of `simulate`.
+  .enablePositionalOptions()
 
 const commands = [
   startCommand(), ...lotCommands(), availabilityCommand(), ...reservationCommands(), ...bookingCommands(), ...priceCommands(), watchCommand(), monitorCommand(), shellCommand(),

@@ -63,6 +63,8 @@ export function simulateCommand (): Command {
     .option('--quiet', 'no progress on stderr')
     .addHelpText('after', EXAMPLES)
     .action(simulate)
+    // What stands behind `cameras` is for that command, also where both have an option of this name.
+    .enablePositionalOptions()
     .addCommand(simulateCamerasCommand())
 }
 

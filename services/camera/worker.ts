@@ -9,8 +9,8 @@ import { FrameSizeError, type Classifier } from './classifier.js'
 import { decodeFrame } from './frame.js'
 import type { Look, Looked, WorkerSetup } from './look.js'
 
-/** About a third of the processor where both want it: counts, requests and replies come first, and frames do not starve. */
-const NICE = 5
+/** Where both want the processor: counts, requests and replies come first, and frames do not starve. */
+const NICE = 10
 
 const { files, limits } = workerData as WorkerSetup
 const port = parentPort

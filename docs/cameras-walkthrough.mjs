@@ -90,8 +90,8 @@ watcher.on('message', (topic, payload) => {
 await watcher.subscribeAsync(['lots/CAM-1/#', 'services/camera/#', 'cameras/+/status'], { qos: 1 })
 const processorArgs = ['camera', 'process', '--url', url, '--cameras', join(folder, 'cameras'), '--node', 'looker']
 const cameraArgs = ['simulate', 'cameras', '--url', url, '--cameras', '1', '--bays', '12', '--size', '640x360', '--every', '1s', '--create-lots', '--quiet']
-let processor = await start(processorArgs, { ready: true })
-let camera = await start(cameraArgs)
+const processor = await start(processorArgs, { ready: true })
+const camera = await start(cameraArgs)
 await see(PROCESSOR, 'online', is('online'))
 await see(CAMERA, 'online', is('online'))
 await see(STATE, 'a live lot that cam-1 speaks for', quality('live', ({ sources }) => sources[0]?.sensor === 'cam-1'))
@@ -104,7 +104,7 @@ await see(BAY, 'unknown', is('unknown'))
 await see(STATE, 'a stale lot without a free place', quality('stale', ({ free }) => free === 0))
 
 console.log('# 3. The processor is back')
-processor = await start(processorArgs, { ready: true })
+await start(processorArgs, { ready: true })
 await see(PROCESSOR, 'online', is('online'))
 await see(BAY, 'free or taken', known)
 await see(STATE, 'a live lot', quality('live'))
@@ -116,7 +116,7 @@ await see(BAY, 'unknown', is('unknown'))
 await see(STATE, 'a stale lot', quality('stale'))
 
 console.log('# 5. Both are there')
-camera = await start(cameraArgs)
+await start(cameraArgs)
 await see(CAMERA, 'online', is('online'))
 await see(BAY, 'free or taken', known)
 await see(STATE, 'a live lot', quality('live'))

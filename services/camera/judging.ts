@@ -1,5 +1,4 @@
 // Labelled frames through a classifier: with a configuration, or each sequence by one that was trained on all the others.
-import type { Id } from '../../shared/lot.js'
 import { OperatorError } from '../../shared/errors.js'
 import { configOf, type Naming, type Place } from './calibration.js'
 import { loadClassifier, type CameraConfig } from './camera-config.js'

@@ -70,14 +70,18 @@ function isInner (place: number, side: number): boolean {
   return place >= border && place < side - border
 }
 
-function innerSorted (plane: Float32Array): Float32Array {
-  return Float32Array.from(INNER, at => plane[at] as number).sort()
+function innerOf (plane: Float32Array): Float32Array {
+  const values = new Float32Array(INNER.length)
+  for (let i = 0; i < values.length; i++) values[i] = plane[INNER[i] as number] as number
+  return values
 }
 
 function evened (light: Float32Array): Float32Array {
-  const sorted = innerSorted(light)
+  const sorted = innerOf(light).sort()
   const span = Math.max(LEAST_SPAN, quantile(sorted, 0.97) - quantile(sorted, 0.03))
-  return light.map(value => value / span)
+  const even = new Float32Array(PATCH_PIXELS)
+  for (let at = 0; at < PATCH_PIXELS; at++) even[at] = (light[at] as number) / span
+  return even
 }
 
 /** Sizes of edges in bins of `BIN`: quantiles without sorting. */
@@ -140,7 +144,7 @@ function quantile (sorted: Float32Array, share: number): number {
 }
 
 function lightFeatures ({ light }: Patch, out: number[]): void {
-  const sorted = innerSorted(light)
+  const sorted = innerOf(light).sort()
   const middle = quantile(sorted, 0.5)
   let [dark, bright] = [0, 0]
   for (const value of sorted) {
@@ -159,8 +163,13 @@ export function momentsOf (values: Float32Array): { mean: number, deviation: num
 }
 
 function colourFeatures ({ red, blue }: Patch, out: number[]): void {
-  const [reds, blues] = [red, blue].map(plane => momentsOf(Float32Array.from(INNER, at => plane[at] as number)).deviation)
-  const colours = Float32Array.from(INNER, at => Math.sqrt((red[at] as number) ** 2 + (blue[at] as number) ** 2)).sort()
+  const [reds, blues] = [red, blue].map(plane => momentsOf(innerOf(plane)).deviation)
+  const colours = new Float32Array(INNER.length)
+  for (let i = 0; i < colours.length; i++) {
+    const at = INNER[i] as number
+    colours[i] = Math.sqrt((red[at] as number) ** 2 + (blue[at] as number) ** 2)
+  }
+  colours.sort()
   const { mean, deviation } = momentsOf(colours)
   let coloured = 0
   for (const colour of colours) if (colour > COLOURED) coloured++
@@ -183,7 +192,8 @@ function patternFeatures (light: Float32Array, out: number[]): void {
       if (is) ones++
       if (is !== before) changes++
       before = is
-      largest = Math.max(largest, Math.abs(difference))
+      if (difference > largest) largest = difference
+      else if (-difference > largest) largest = -difference
     }
     const pattern = changes <= 2 ? ones : PATTERNS - 1
     patterns[pattern] = (patterns[pattern] as number) + 1

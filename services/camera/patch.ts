@@ -39,9 +39,8 @@ const FRAME_STEP = 16
  * Haze and a low sun lay light over everything, which takes contrast. Something among these bays is nearly black, a tyre or
  * a shadow under a car: what brightness it has is that light. The darkest bay does not count: it may be one dark car.
  */
-const VEIL_BAYS = 10
+const VEIL_BAYS = 6
 const DARK_SHARE = 0.02
-const VEIL_SHARE = 0.85
 /** The most of the ground's brightness that is taken for such light: an empty lot has nothing black. */
 const MOST_VEIL = 0.7
 
@@ -80,7 +79,7 @@ export function createCutter (width: number, height: number, polygons: readonly 
         const near = view.near.slice(0, NEIGHBOURS + 1).map(bay => grounds[bay] ?? null).filter(ground => ground !== null)
         const ground = near.length > 0 ? middle(near) : whole
         const dark = view.near.map(bay => darks[bay] as number).sort((a, b) => a - b)
-        return cutPatch(frame.pixels, view, ground, Math.min(MOST_VEIL * ground.bright, VEIL_SHARE * (dark[Math.min(1, dark.length - 1)] as number)))
+        return cutPatch(frame.pixels, view, ground, Math.min(MOST_VEIL * ground.bright, dark[Math.min(1, dark.length - 1)] as number))
       })
     }
   }

@@ -71,6 +71,9 @@ test('processors take turns; one that dies leaves the frames to the other, and i
   for (const node of ['p-1', 'p-2']) await inWork(watcher, node, false)
   const [one, two] = [await back.stop(), await lives.stop()]
   const applied = (counts: Record<string, unknown>): number => Number(counts['parkmq_camera_frames_total{outcome=applied}'] ?? 0)
+  const taken = (counts: Record<string, unknown>): number => Object.entries(counts).reduce((sum, [name, count]) => name.startsWith('parkmq_camera_frames_total') ? sum + Number(count) : sum, 0)
+  // 15 frames, and the old one once more: each went to one of them.
+  expect(taken(one) + taken(two)).toBeLessThanOrEqual(16)
   expect(applied(one)).toBeGreaterThan(0)
   expect(applied(two)).toBeGreaterThan(0)
   expect(await app.ledger.read(({ kysely }) => kysely.selectFrom('bays').select(['bay', 'state', 'sensor']).orderBy('bay').execute())).toEqual([

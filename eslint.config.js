@@ -20,7 +20,7 @@ const OUTER = String.raw`^(\.\./)+(cli|bench|tests)/`
 const BROKER = String.raw`^(\.\./)+broker/`
 const STORAGE = String.raw`^(\.\./)+storage/`
 const SERVICES = String.raw`^(\.\./)+services/`
-const ANOTHER_SERVICE = String.raw`^\.\./(occupancy|reservation|sensor-sim|camera)/`
+const ANOTHER_SERVICE = String.raw`^\.\./(occupancy|reservation|sensor-sim|camera|camera-sim)/`
 
 export default tseslint.config(
   { ignores: ['dist/', 'node_modules/', 'data/', 'coverage/'] },
@@ -82,5 +82,5 @@ export default tseslint.config(
     ignores: ['shared/config.ts'],
     rules: { 'no-restricted-syntax': ['error', { selector: 'MemberExpression[object.name="process"][property.name=/^(env|exit|argv)$/]', message: 'only shared/config.ts reads the environment and only cli/ exits' }] }
   },
-  { files: ['bin/*.js', '*.js'], languageOptions: { globals: { process: 'readonly', console: 'readonly', URL: 'readonly' } } }
+  { files: ['bin/*.js', '*.js', 'docs/*.mjs'], languageOptions: { globals: { process: 'readonly', console: 'readonly', URL: 'readonly', setTimeout: 'readonly', clearTimeout: 'readonly' } } }
 )

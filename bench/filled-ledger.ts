@@ -87,7 +87,7 @@ function lotRow (n: number, nowMs: number, hasBookings: boolean): LotsTable {
 function sensorRow (n: number, perLot: number, nowMs: number): SensorsTable {
   return {
     lot: filledLot(Math.floor(n / perLot)), sensor: filledSensor(n % perLot), epoch: 1, high: 0,
-    seen_low: 0, seen_high: 0, missing: 0, reported: 0, gap_due_at_ms: null, heard_at_ms: nowMs, told_at_ms: 0
+    seen_low: 0, seen_high: 0, missing: 0, reported: 0, gap_due_at_ms: null, heard_at_ms: nowMs, told_at_ms: 0, stands_until_ms: null
   }
 }
 

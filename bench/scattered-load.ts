@@ -3,7 +3,7 @@
 // like this; `gate-load.ts` is one sensor a connection.
 import type { Duplex } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { createRandom, type Random } from '../services/sensor-sim/random.js'
+import { createRandom, type Random } from '../shared/random.js'
 import { newLatency } from './figures.js'
 import { filledLot, filledSensor } from './filled-ledger.js'
 import { latencyOf, recordMs, type Latency } from './latency.js'

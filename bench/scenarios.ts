@@ -2,6 +2,7 @@
 import { access } from './access.js'
 import { baseline, mixed } from './baseline.js'
 import { burst } from './burst.js'
+import { cameras } from './cameras.js'
 import { durable } from './durable.js'
 import { fanOut } from './fan-out.js'
 import { flood } from './flood.js'
@@ -45,6 +46,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
   slow: { run: slow, help: 'a frozen and a never-acknowledging subscriber beside 50 healthy ones', takes: '7 min', options: ['seconds', 'minutes', 'subscribers', 'qos', 'mqtt', 'transport', 'session', 'brokers'] },
   frozen: { run: frozen, help: 'how late 50 healthy subscribers get their messages beside 0, 1 and 10 that never read', takes: '3 min', options: ['rounds', 'seconds', 'subscribers', 'brokers'] },
   burst: { run: burst, help: '20,000 messages as fast as the sockets take them, to 1 and to 50 healthy subscribers', takes: '5 min', options: ['messages', 'subscribers', 'qos', 'mqtt', 'brokers'] },
+  cameras: { run: cameras, help: 'from a camera\'s frame to `free`, and what 20 frames a second do to sensors and reservations', takes: '2 min', options: ['rounds', 'seconds', 'seed'] },
   flood: { run: flood, help: 'what a flooding client does to the round trips of ten others', takes: '2 min', options: ['seconds', 'brokers'] },
   durable: { run: durable, help: 'messages to a persistent session, connected and offline, kept on disk by parkmq and mosquitto', takes: '2 min', options: ['rounds', 'messages', 'mqtt', 'brokers'] },
   access: { run: access, help: 'what users, access control and TLS cost at ingest, each alone and together, and at fan-out', takes: '2 min', options: ['rounds', 'subscribers'] },

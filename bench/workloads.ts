@@ -1,6 +1,6 @@
 // What one client of a bench asks next: it makes reservations and gives them back, so that a lot never fills up and a
 // bench may last as long as it likes. Told only what was answered; it knows no sockets and no time but what it is given.
-import { createRandom, type Random } from '../services/sensor-sim/random.js'
+import { createRandom, type Random } from '../shared/random.js'
 import { MINUTE_BYTES, PLATE_BYTES, REQUEST_ID_BYTES, requestTemplate, RESERVATION_BYTES, SECRET_BYTES, type Act, type RequestTemplate } from './acts.js'
 
 /** `reads`: availability; `writes`: reserve and cancel in turn; `bookings`: book and cancel in turn; `mixed`: 80 reads to 20 writes, among them book, change and cancel. */

@@ -1,7 +1,7 @@
 // The Bus over the embedded broker: what clients publish on consumed topics goes to the service, and the sender's
 // PUBACK or PUBREC follows the service's commit; everything else goes to the exchange. It never acknowledges what is
 // not committed or stored, and never keeps the order of arrival from a consumer.
-import type { Bus, Consumer, Delivery, PublishOptions } from '../shared/bus.js'
+import { RefusedPublishError, type Bus, type Consumer, type Delivery, type PublishOptions } from '../shared/bus.js'
 import type { Clock } from '../shared/clock.js'
 import type { ErrorCode, Refusal } from '../shared/errors.js'
 import { Intake, type Settlement } from '../shared/intake.js'
@@ -45,6 +45,8 @@ interface Ticket {
   readonly incoming: Incoming | null
   /** For what a service publishes itself. */
   readonly done: ((error?: Error) => void) | null
+  /** Whether its consumer bounds what it keeps: the connection is read on while it has the message. */
+  readonly isOff?: boolean
 }
 
 type Writable<T> = { -readonly [K in keyof T]: T[K] }
@@ -53,6 +55,7 @@ interface Taker {
   readonly filter: string
   readonly matches: (topic: string) => boolean
   readonly intake: Intake<Ticket>
+  readonly atOnce: boolean
 }
 
 /** Longest time that acknowledgements are held back from a requester that lets replies pile up, in milliseconds. */
@@ -87,7 +90,7 @@ export class EmbeddedBus implements Bus {
     if (this.#takers.some(taker => taker.filter === filter)) throw new Error(`${filter} has a consumer already`)
     const settle = (tickets: readonly Ticket[], settlements: readonly Settlement[]): void => this.#settle(tickets, settlements)
     const intake = new Intake<Ticket>({ consumer, filter, clock, log: report.log, metrics: report.metrics, settle })
-    this.#takers.push({ filter, matches: matcherOf(filter), intake })
+    this.#takers.push({ filter, matches: matcherOf(filter), intake, atOnce: consumer.atOnce === true })
   }
 
   /** Resolves when the message is on its way to its subscribers and stored where it must be, or when the consumer of its topic has settled it. */
@@ -182,7 +185,12 @@ export class EmbeddedBus implements Bus {
       if (identity.user !== null) delivery.user = identity.user
       if (replyBase !== null) delivery.replyBase = replyBase
     }
-    taker.intake.push(delivery, ticket)
+    if (!taker.atOnce || connection === null || !published) {
+      taker.intake.push(delivery, ticket)
+      return
+    }
+    taker.intake.push(delivery, { ...ticket, isOff: true })
+    connection.handedOver(packet)
   }
 
   /** A message that no service takes: to its subscribers, and acknowledged when that is on disk where it must be. */
@@ -291,8 +299,8 @@ export class EmbeddedBus implements Bus {
       toFlush.add(connection)
     }
     if (refused === null && mayForward(packet.topic) && this.#parts.router.isWanted(packet.topic)) this.#forwards.push(ticket)
-    else if (connection !== null && 'cmd' in packet) connection.dealtWith(packet)
-    done?.()
+    else dealtWith(ticket)
+    done?.(settlement.type === 'refused' ? new RefusedPublishError(packet.topic, settlement.refusal) : undefined)
   }
 
   /** A service refused what is not for this client. The refusal's words may quote the message; its code does not. */
@@ -325,9 +333,10 @@ export class EmbeddedBus implements Bus {
     if (this.#forwarding) return
     let at = 0
     for (; at < this.#forwards.length && !this.#forwarding; at++) {
-      const { packet, connection, from } = this.#forwards[at] as Ticket
+      const ticket = this.#forwards[at] as Ticket
+      const { packet, from } = ticket
       const { filling } = exchange.deliver(exchange.messageOf(packet, from, { retain: false }))
-      if (connection !== null && 'cmd' in packet) connection.dealtWith(packet)
+      dealtWith(ticket)
       if (filling === null) continue
       flow.hold(filling, null, () => {
         this.#forwarding = true
@@ -346,4 +355,9 @@ export class EmbeddedBus implements Bus {
     if (connection !== null) toClose.add(connection)
     else done?.(new Error('the ledger cannot be written now'))
   }
+}
+
+/** A message that a client sent goes no further here. */
+function dealtWith ({ connection, packet, isOff }: Ticket): void {
+  if (connection !== null && 'cmd' in packet && isOff !== true) connection.dealtWith(packet)
 }

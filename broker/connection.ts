@@ -23,6 +23,8 @@ const MAX_IN_WORK = 1_000
 const MAX_IN_WORK_BYTES = 256 * 1024
 /** Acknowledgements that may be due: also what is refused or comes again has one, behind those of messages in work. */
 const MAX_DUE = 2_000
+/** The same when some were handed over to who bounds what it keeps: each may stand for a large message. */
+const MAX_LARGE_DUE = 16
 /** Packets of one connection that are handled before it is the turn of the others. */
 const AT_ONCE = 128
 /** Bytes that a client may leave unread before it is not read from either. */
@@ -81,6 +83,7 @@ export class Connection implements AckLimits {
   readonly acks = new AckLine((packet, refused) => this.#acknowledge(packet, refused), () => this.#relieve())
   #inWork = 0
   #inWorkBytes = 0
+  #maxDue = MAX_DUE
   #reading = false
   /** How the connection goes on when less is in work. */
   #stalled: (() => void) | null = null
@@ -186,12 +189,19 @@ export class Connection implements AckLimits {
     this.#relieve()
   }
 
+  /** A PUBLISH is with a consumer that bounds what it keeps: it is read on for newer ones. To be called while a packet is handled. */
+  handedOver (packet: Pick<PublishPacket, 'length'>): void {
+    this.#maxDue = MAX_LARGE_DUE
+    this.dealtWith(packet)
+    this.#stallIfBusy()
+  }
+
   #stallIfBusy (): void {
-    if (this.#inWork >= MAX_IN_WORK || this.#inWorkBytes >= MAX_IN_WORK_BYTES || this.acks.length >= MAX_DUE) this.#stalled ??= this.hold()
+    if (this.#inWork >= MAX_IN_WORK || this.#inWorkBytes >= MAX_IN_WORK_BYTES || this.acks.length >= this.#maxDue) this.#stalled ??= this.hold()
   }
 
   #relieve (): void {
-    if (this.#stalled === null || this.#inWork * 2 > MAX_IN_WORK || this.#inWorkBytes * 2 > MAX_IN_WORK_BYTES || this.acks.length * 2 > MAX_DUE) return
+    if (this.#stalled === null || this.#inWork * 2 > MAX_IN_WORK || this.#inWorkBytes * 2 > MAX_IN_WORK_BYTES || this.acks.length * 2 > this.#maxDue) return
     const goOn = this.#stalled
     this.#stalled = null
     goOn()

@@ -9,7 +9,7 @@ export type Policy =
   /** Waits; a client that lets too many of them pile up is disconnected (0x97). */
   | 'never'
 
-const PRESENT = /^lots\/[^/]+\/(?:free|state|bays\/[^/]+)$|^(?:services\/[^/]+\/[^/]+|sensors\/[^/]+|cameras\/[^/]+)\/status$|^\$SYS\//
+const PRESENT = /^lots\/[^/]+\/(?:free|state|bays\/[^/]+)$|^(?:services\/[^/]+\/[^/]+|sensors\/[^/]+|cameras\/[^/]+)\/status$|^cameras\/[^/]+\/frame$|^\$SYS\//
 
 /** The policy for messages on `topic`, unless who publishes them says another: replies are never dropped wherever they go. */
 export function policyOf (topic: string): Policy {

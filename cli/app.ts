@@ -3,6 +3,8 @@
 import { createEmbeddedBroker } from '../broker/index.js'
 import { usersFileOf } from '../broker/users-file.js'
 import { openUsers, type Users } from '../broker/users.js'
+import { readCameras } from '../services/camera/cameras.js'
+import { startCameras } from '../services/camera/service.js'
 import { startOccupancy } from '../services/occupancy/service.js'
 import { lotDefaultsOf } from '../services/reservation/intake.js'
 import { seedLots } from '../services/reservation/lots.js'
@@ -31,6 +33,8 @@ export interface AppParts {
   readonly metrics?: Metrics
   /** Of `parkmq experiment` alone. */
   readonly experiment?: Experiment
+  /** The compiled program of the threads that look at frames, where this is not compiled itself. */
+  readonly cameraWorker?: URL
 }
 
 export interface App {
@@ -48,11 +52,13 @@ export interface App {
 type Stop = () => Promise<void>
 
 /** Starts everything. When it resolves, clients are let in. On an error, what was started is stopped again. */
-export async function startApp ({ config, log, clock = systemClock, metrics = createMetrics(), experiment }: AppParts): Promise<App> {
+export async function startApp ({ config, log, clock = systemClock, metrics = createMetrics(), experiment, cameraWorker }: AppParts): Promise<App> {
   const stops: Stop[] = []
   let stopping: Promise<void> | null = null
   const stop = async (): Promise<void> => await (stopping ??= stopAll(stops, log))
   try {
+    // A wrong one is told before anything is opened.
+    const cameras = config.cameras === undefined ? null : await readCameras(config.cameras)
     const ledger = await openLedger({ config, clock, metrics })
     stops.push(() => ledger.close())
     await seedLots(ledger, config.lots, lotDefaultsOf(config))
@@ -66,7 +72,11 @@ export async function startApp ({ config, log, clock = systemClock, metrics = cr
     stops.push(() => occupancy.stop())
     const reservation = await startReservation({ ...shared, version, bus: await broker.busOf('reservation'), onAccess, otherMethods: broker.methods, experiment })
     stops.push(() => reservation.stop())
-    const http = config.httpPort === undefined ? null : await startHttp({ port: config.httpPort, host: config.host, ledger, metrics, log })
+    if (cameras !== null) {
+      const looking = await startCameras({ clock, log, metrics, config, cameras, bus: await broker.busOf('camera'), worker: cameraWorker })
+      stops.push(() => looking.stop())
+    }
+    const http = config.httpPort === undefined ? null : await startHttp({ port: config.httpPort, host: config.host, check: async () => { await ledger.check() }, metrics, log })
     if (http) stops.push(http.stop)
     const ports = await broker.listen()
     return { ledger, metrics, port: ports?.port ?? null, wsPort: ports?.wsPort ?? null, httpPort: http?.port ?? null, stop }

@@ -4,26 +4,26 @@ import type { AddressInfo } from 'node:net'
 import { messageOf, OperatorError } from '../shared/errors.js'
 import type { Log } from '../shared/log.js'
 import type { Metrics } from '../shared/metrics.js'
-import type { Ledger } from '../storage/ledger.js'
 
 export interface HttpParts {
   readonly port: number
   readonly host: string
-  readonly ledger: Ledger
+  /** Throws why the process cannot do its work now. */
+  readonly check: () => Promise<void>
   readonly metrics: Metrics
   readonly log: Log
 }
 
 /**
- * `GET /health`: 200 `{"status":"ok"}`, or 503 with the reason when the ledger cannot be written.
+ * `GET /health`: 200 `{"status":"ok"}`, or 503 with the reason when `check` throws, such as for a ledger that cannot be written.
  * `GET /metrics`: Prometheus text.
  */
-export async function startHttp ({ port, host, ledger, metrics, log }: HttpParts): Promise<{ port: number, stop: () => Promise<void> }> {
+export async function startHttp ({ port, host, check, metrics, log }: HttpParts): Promise<{ port: number, stop: () => Promise<void> }> {
   const answer = async (path: string): Promise<{ status: number, type: string, body: string }> => {
     if (path === '/metrics') return { status: 200, type: metrics.registry.contentType, body: await metrics.registry.metrics() }
     if (path !== '/health') return { status: 404, type: 'text/plain', body: 'not found: there are /health and /metrics\n' }
     try {
-      await ledger.check()
+      await check()
       return { status: 200, type: 'application/json', body: '{"status":"ok"}\n' }
     } catch (error) {
       return { status: 503, type: 'application/json', body: `${JSON.stringify({ status: 'unavailable', why: messageOf(error) })}\n` }

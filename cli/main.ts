@@ -5,6 +5,7 @@ import { auditCommand } from './audit.js'
 import { availabilityCommand } from './availability.js'
 import { benchCommand } from './bench.js'
 import { bookingCommands } from './bookings.js'
+import { cameraCommand } from './camera.js'
 import { clientsCommand } from './clients.js'
 import { doctorCommand } from './doctor.js'
 import { EXIT } from './exit.js'
@@ -25,10 +26,12 @@ const program = new Command('parkmq')
   .version(version)
   .showHelpAfterError('(--help shows how)')
   .exitOverride()
+  // Otherwise options behind `simulate cameras` would be those of `simulate`.
+  .enablePositionalOptions()
 
 const commands = [
   startCommand(), ...lotCommands(), availabilityCommand(), ...reservationCommands(), ...bookingCommands(), ...priceCommands(), watchCommand(), monitorCommand(), shellCommand(),
-  clientsCommand(), auditCommand(), userCommand(), simulateCommand(), experimentCommand(), benchCommand(), doctorCommand()
+  clientsCommand(), auditCommand(), userCommand(), simulateCommand(), cameraCommand(), experimentCommand(), benchCommand(), doctorCommand()
 ]
 for (const command of commands) program.addCommand(inherit(command))
 

@@ -10,6 +10,7 @@ import { readRecording, type Recording } from '../services/sensor-sim/replay.js'
 import { startSimulation, type Report, type SimulationParts } from '../services/sensor-sim/service.js'
 import { clientCommand, connectClient, UsageError } from './client.js'
 import { EXIT } from './exit.js'
+import { simulateCamerasCommand } from './simulate-cameras.js'
 import { DEFAULTS, duration, readSettings, type SimulateOptions, type SimulateSettings } from './simulate-options.js'
 import { isVerified, showProgress, summaryJson, summaryText } from './simulate-output.js'
 
@@ -62,6 +63,9 @@ export function simulateCommand (): Command {
     .option('--quiet', 'no progress on stderr')
     .addHelpText('after', EXAMPLES)
     .action(simulate)
+    // What stands behind `cameras` is for that command, also where both have an option of this name.
+    .enablePositionalOptions()
+    .addCommand(simulateCamerasCommand())
 }
 
 async function simulate (options: SimulateOptions): Promise<void> {

@@ -6,6 +6,7 @@ import { shownUrl } from '../shared/mqtt-client.js'
 import { createLog, type LogLevel } from '../shared/log.js'
 import { startApp } from './app.js'
 import { keepHeapSmall } from './heap.js'
+import { untilSignal } from './until-signal.js'
 import { version } from './version.js'
 
 interface StartOptions {
@@ -24,6 +25,8 @@ interface StartOptions {
   brokerCa?: string
   brokerCert?: string
   brokerKey?: string
+  cameras?: string
+  cameraWorkers?: string
   node?: string
   logLevel?: LogLevel
 }
@@ -46,6 +49,8 @@ export function startCommand (): Command {
     .option('--broker-ca <file>', 'trust this authority for --broker mqtts:// (PARKMQ_CA)')
     .option('--broker-cert <file>', 'show this certificate to --broker (PARKMQ_CERT)')
     .option('--broker-key <file>', 'its private key (PARKMQ_KEY)')
+    .option('--cameras <folder>', 'look at the frames of the cameras whose configurations are in this folder (PARKMQ_CAMERAS)')
+    .option('--camera-workers <n>', 'threads that look at frames (PARKMQ_CAMERA_WORKERS; default 1)')
     .option('--node <name>', 'name of this process in services/+/{node}/status (PARKMQ_NODE; default node-1)')
     .option('--log-level <level>', 'fatal, error, warn, info, debug, trace or silent (PARKMQ_LOG_LEVEL; default info)')
     .addHelpText('after', '\nWithout a config file there are four lots: LOT-A 100, LOT-B 150, LOT-C 80, LOT-D 200 places.\nFlags win over PARKMQ_* variables, those over the config file. `parkmq doctor` prints the result.')
@@ -75,20 +80,4 @@ export function startCommand (): Command {
       })
       log.info('stopped')
     })
-}
-
-/** Waits for Ctrl-C or SIGTERM, then for `stop`. A second signal ends the process at once. */
-async function untilSignal (stop: (signal: string) => Promise<void>): Promise<void> {
-  await new Promise<void>((resolve, reject) => {
-    let stopping = false
-    const onSignal = (signal: NodeJS.Signals): void => {
-      if (stopping) process.exit(1)
-      stopping = true
-      stop(signal).then(resolve, reject)
-    }
-    process.on('SIGINT', onSignal)
-    process.on('SIGTERM', onSignal)
-  })
-  process.removeAllListeners('SIGINT')
-  process.removeAllListeners('SIGTERM')
 }

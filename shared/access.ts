@@ -65,7 +65,7 @@ export const ACCESS: Readonly<Record<Role, Rights>> = {
     actsForOthers: true
   },
   service: {
-    publish: ['requests/+', 'lots/+/sensor', 'sensors/+/status', 'cameras/+/status', 'cameras/+/frame', 'replies/#'],
+    publish: ['requests/+', 'lots/+/sensor', 'sensors/+/status', 'cameras/+/status', 'cameras/+/frame', 'services/camera/+/status', 'replies/#'],
     read: ['#', '$SYS/#'],
     methods: 'all',
     lists: 'all',

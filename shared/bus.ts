@@ -69,6 +69,28 @@ export interface Consumer {
   readonly holdMs?: number
   /** Most deliveries in one batch; default 1,000. */
   readonly maxBatch?: number
+  /**
+   * Each delivery is handed over alone and as soon as it comes, also while others are in work: for large messages and work
+   * that takes its time. How much of that is kept is then the consumer's to bound: it settles at once what it has no room
+   * for. Default false: one batch after the other.
+   */
+  readonly atOnce?: boolean
+  /**
+   * Consumers of several processes with the same share take turns at what comes, by a shared subscription of an external
+   * broker. The embedded broker's one consumer takes everything.
+   */
+  readonly share?: string
+}
+
+/** The service that a message is for has refused it, and would refuse it again. */
+export class RefusedPublishError extends Error {
+  readonly code = 'refused'
+  override readonly name = 'RefusedPublishError'
+  readonly refusal: Refusal
+  constructor (topic: string, refusal: Refusal) {
+    super(`refused on ${topic}: ${refusal.code}: ${refusal.message}`)
+    this.refusal = refusal
+  }
 }
 
 export interface PublishOptions {
@@ -80,6 +102,9 @@ export interface PublishOptions {
 export interface Bus {
   /** Starts to take the messages that match `filter` (with `+` and `#`). PUBACK follows the outcome. */
   consume (filter: string, consumer: Consumer): Promise<void>
-  /** Resolves when the broker has accepted the message. Defaults: QoS 1, not retained. Throws when there is no broker. */
+  /**
+   * Resolves when the broker has accepted the message; on a topic of a consumer, when that has committed it. Defaults: QoS 1,
+   * not retained. Throws `RefusedPublishError`, and another error when there is no broker or it is not known what became of it.
+   */
   publish (topic: string, payload: string | Uint8Array, options?: PublishOptions): Promise<void>
 }

@@ -65,6 +65,8 @@ export const Config = z.strictObject({
     cert: file('--broker-cert').optional().describe('file of the certificate that `broker` knows this process by, in PEM'),
     key: file('--broker-key').optional().describe('file of its private key, in PEM, without a passphrase')
   }).optional(),
+  cameras: z.string().min(1).optional().describe('folder of the configurations of cameras (`parkmq camera calibrate` writes them); with it their frames are looked at in this process'),
+  cameraWorkers: z.preprocess(value => typeof value === 'string' && /^\d+$/.test(value) ? Number(value) : value, count(1).max(16)).default(1).describe('threads that look at frames'),
   node: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/).default('node-1').describe('name of this process in services/{service}/{node}/status'),
   logLevel: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info').describe('least level that is logged'),
   limits: z.strictObject({
@@ -94,6 +96,8 @@ export const Config = z.strictObject({
     waitingPerLot: count(0).default(1_000).describe('most on the waiting list of one lot'),
     monitorsPerClient: count(0).default(10).describe('most lots that one client monitors at once'),
     monitors: count(0).default(10_000).describe('most monitors of all clients together'),
+    frameBytes: count(1_024).max(16 * 1024 * 1024).default(4 * 1024 * 1024).describe('largest picture of a camera that is looked at, in bytes; `packetBytes` holds as well'),
+    framePixels: count(1_024).max(100_000_000).default(16_000_000).describe('the same in pixels: a small file may claim to be a huge picture'),
     sensorsPerLot: count(1).default(10_000).describe('most sensors with an identity that one lot remembers')
   }).prefault({}),
   times: z.strictObject({
@@ -132,7 +136,7 @@ function lot (id: string, capacity: number, occupied: number): NewLot {
 export const VARIABLES = {
   PARKMQ_HOST: 'host', PARKMQ_PORT: 'port', PARKMQ_WS_PORT: 'wsPort', PARKMQ_HTTP_PORT: 'httpPort', PARKMQ_DATA: 'data',
   PARKMQ_USERS: 'users', PARKMQ_ALLOW_ANONYMOUS: 'allowAnonymous',
-  PARKMQ_BROKER: 'broker', PARKMQ_NODE: 'node', PARKMQ_LOG_LEVEL: 'logLevel',
+  PARKMQ_BROKER: 'broker', PARKMQ_NODE: 'node', PARKMQ_CAMERAS: 'cameras', PARKMQ_CAMERA_WORKERS: 'cameraWorkers', PARKMQ_LOG_LEVEL: 'logLevel',
   PARKMQ_TLS_CERT: 'tls.cert', PARKMQ_TLS_KEY: 'tls.key', PARKMQ_TLS_CA: 'tls.ca',
   PARKMQ_CA: 'brokerTls.ca', PARKMQ_CERT: 'brokerTls.cert', PARKMQ_KEY: 'brokerTls.key'
 } as const satisfies Record<string, keyof Config | `tls.${keyof NonNullable<Config['tls']>}` | `brokerTls.${keyof NonNullable<Config['brokerTls']>}`>

@@ -33,7 +33,12 @@ export const ERRORS = {
   bad_message: { meaning: 'the payload is none of the four sensor forms', action: 'see the message for the field' },
   bad_topic: { meaning: 'the topic has no valid lot id or method', action: 'ids match [A-Za-z0-9][A-Za-z0-9._-]{0,63}' },
   unknown_bay: { meaning: 'the lot lists its bays and this one is not among them', action: 'add the bay with `lot.set`, or correct the id' },
-  too_large: { meaning: 'the payload is larger than its limit', action: 'send less at once' },
+  too_large: { meaning: 'the payload is larger than its limit, or the picture has more pixels than its limit', action: 'send less at once' },
+  // Camera frames.
+  unknown_camera: { meaning: 'no camera of this name is set up where the frame came', action: 'put its configuration into the folder of `--cameras`, or correct the name' },
+  bad_image: { meaning: 'the picture is corrupt, truncated or empty', action: 'send a whole JPEG or PNG' },
+  wrong_type: { meaning: 'the picture is neither JPEG nor PNG, or its content type is another', action: 'send one of these' },
+  wrong_size: { meaning: 'the picture has another shape than the camera\'s configuration', action: 'send the shape that the bays were drawn on, or calibrate the camera again' },
   not_allowed: { meaning: 'this client may not publish on this topic, call this method or speak for this sensor', action: 'do what your role may do; `parkmq doctor --access` prints it' }
 } as const satisfies Record<string, { meaning: string, action: string }>
 

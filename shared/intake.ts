@@ -43,8 +43,10 @@ export class Intake<Ticket> {
   #running = false
   #stopped = false
   #idle: (() => void)[] = []
-  /** Taken back when the intake stops, so that a held batch does not delay the stop. */
-  #wake: (() => void) | null = null
+  /** Deliveries that were handed over one by one and are in work. */
+  #inWork = 0
+  /** Called when the intake stops, so that held batches do not delay the stop. */
+  readonly #wakes = new Set<() => void>()
 
   constructor (parts: IntakeParts<Ticket>) {
     this.#parts = parts
@@ -52,12 +54,16 @@ export class Intake<Ticket> {
     this.#holdMs = parts.consumer.holdMs ?? DEFAULT_HOLD_MS
   }
 
-  /** Deliveries that wait for their batch. */
-  get waiting (): number { return this.#deliveries.length }
+  /** Deliveries that wait for their batch, or are in work by themselves. */
+  get waiting (): number { return this.#deliveries.length + this.#inWork }
 
   push (delivery: Delivery, ticket: Ticket): void {
     if (this.#stopped) {
       this.#parts.settle([ticket], [UNAVAILABLE])
+      return
+    }
+    if (this.#parts.consumer.atOnce === true) {
+      void this.#runAlone(delivery, ticket)
       return
     }
     this.#deliveries.push(delivery)
@@ -82,8 +88,8 @@ export class Intake<Ticket> {
   /** Finishes what has arrived, then closes the connections of whatever arrives later. */
   async stop (): Promise<void> {
     this.#stopped = true
-    this.#wake?.()
-    if (this.#running) await new Promise<void>(resolve => this.#idle.push(resolve))
+    for (const wake of this.#wakes) wake()
+    if (this.#running || this.#inWork > 0) await new Promise<void>(resolve => this.#idle.push(resolve))
   }
 
   async #run (): Promise<void> {
@@ -114,6 +120,14 @@ export class Intake<Ticket> {
     if (expected < FEW) return
     const untilMs = performance.now() + Math.min(tookMs * GATHER_SHARE, LONGEST_GATHER_MS)
     while (this.#deliveries.length < expected && !this.#stopped && performance.now() < untilMs) await new Promise(resolve => setImmediate(resolve))
+  }
+
+  async #runAlone (delivery: Delivery, ticket: Ticket): Promise<void> {
+    this.#inWork++
+    const settlements = await this.#handle([delivery], true)
+    this.#inWork--
+    this.#parts.settle([ticket], settlements)
+    if (this.#inWork === 0) for (const resolve of this.#idle.splice(0)) resolve()
   }
 
   async #handle (batch: readonly Delivery[], alone = false): Promise<readonly Settlement[]> {
@@ -168,13 +182,15 @@ export class Intake<Ticket> {
   }
 
   async #pause (): Promise<void> {
+    let wake = (): void => {}
     await new Promise<void>(resolve => {
       const timer = this.#parts.clock.after(RETRY_EVERY_MS, resolve)
-      this.#wake = () => {
+      wake = () => {
         timer.cancel()
         resolve()
       }
+      this.#wakes.add(wake)
     })
-    this.#wake = null
+    this.#wakes.delete(wake)
   }
 }

@@ -12,6 +12,14 @@ export type Quality = 'live' | 'stale' | 'suspect' | 'unknown'
 
 export type BayState = 'free' | 'taken' | 'unknown'
 
+/** Who said something of a lot's count, and when. */
+export interface Source {
+  /** Null for a bare delta, an operator, and a request that counts. */
+  readonly sensor: Id | null
+  readonly said: 'delta' | 'recount' | 'bays'
+  readonly atMs: number
+}
+
 /** One lot as the ledger holds it. All times are milliseconds since 1970 by the ledger's clock. */
 export interface Lot {
   readonly id: Id
@@ -34,6 +42,12 @@ export interface Lot {
   readonly suspect: boolean
   /** When there was last a word on this lot: of a sensor, of a recount, or of arrive and depart where requests count; null before any. */
   readonly heardAtMs: number | null
+  /** Who last set the count: by a recount, or by bays that cover the lot; null before any. */
+  readonly absolute: Source | null
+  /** Who last corrected it by cars in and out; null before any. */
+  readonly corrected: Source | null
+  /** Bays whose last word has lapsed because its source fell silent: nobody vouches for them. */
+  readonly lapsedBays: number
   /** The quality as last published. */
   readonly quality: Quality
   /** Grows by one with every committed change. */
@@ -67,11 +81,27 @@ export function placesLeft (lot: Pick<Lot, 'capacity' | 'buffer' | 'counted' | '
 }
 
 /**
- * The quality of a lot's count at `nowMs`. The first that holds: never heard is `unknown`, no word for `staleAfterMs`
- * is `stale`, a known loss since the last recount is `suspect`, otherwise `live`.
+ * The quality of a lot's count at `nowMs`. The first that holds: never heard is `unknown`, no word for `staleAfterMs`,
+ * or bays that nobody vouches for and nobody else counts, is `stale`, a known loss since the last recount is `suspect`,
+ * otherwise `live`.
  */
-export function qualityAt (lot: Pick<Lot, 'heardAtMs' | 'suspect'>, nowMs: number, staleAfterMs: number): Quality {
+export function qualityAt (lot: Pick<Lot, 'heardAtMs' | 'suspect' | 'lapsedBays' | 'absolute' | 'corrected'>, nowMs: number, staleAfterMs: number): Quality {
   if (lot.heardAtMs === null) return 'unknown'
   if (nowMs - lot.heardAtMs >= staleAfterMs) return 'stale'
+  if (lot.lapsedBays > 0 && !isCountedBesides(lot, nowMs, staleAfterMs)) return 'stale'
   return lot.suspect ? 'suspect' : 'live'
+}
+
+/**
+ * Whether somebody else than its bays counts the cars of a lot: a gate, a request or a recount has said a word that is
+ * not older than `staleAfterMs`.
+ */
+export function isCountedBesides ({ absolute, corrected }: Pick<Lot, 'absolute' | 'corrected'>, nowMs: number, staleAfterMs: number): boolean {
+  const recountedAtMs = absolute?.said === 'recount' ? absolute.atMs : -Infinity
+  return nowMs - Math.max(recountedAtMs, corrected?.atMs ?? -Infinity) < staleAfterMs
+}
+
+/** Who said what of a lot last, the newest first: at most the last word on its count, and the last correction. */
+export function sourcesOf ({ absolute, corrected }: Pick<Lot, 'absolute' | 'corrected'>): Source[] {
+  return [absolute, corrected].filter(source => source !== null).sort((a, b) => b.atMs - a.atMs)
 }

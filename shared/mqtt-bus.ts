@@ -1,10 +1,10 @@
 // The Bus over an external MQTT 5 broker (mosquitto, EMQX, HiveMQ), through MQTT.js: one connection that publishes, one
 // for each consumer, so that a consumer that closes its connection disturbs nobody else. The broker in between has
 // acknowledged to the sender already: here PUBACK means that the broker need not keep the message for us any more.
-import type { IClientPublishOptions, MqttClient } from 'mqtt'
-import type { Bus, MessageProperties, PublishOptions } from './bus.js'
+import type { IClientPublishOptions, MqttClient, Packet } from 'mqtt'
+import { RefusedPublishError, type Bus, type MessageProperties, type PublishOptions } from './bus.js'
 import type { Clock } from './clock.js'
-import { messageOf, OperatorError } from './errors.js'
+import { ERRORS, messageOf, OperatorError, type ErrorCode, type Refusal } from './errors.js'
 import type { Log } from './log.js'
 import { connectMqtt, endMqtt, logTroubles, shownUrl, type Will } from './mqtt-client.js'
 import type { ClientTls } from './mqtt-tls.js'
@@ -62,7 +62,8 @@ export class PublishError extends Error {
 /**
  * Connects to the broker; lost connections are made again every second. Each `consume` opens a connection of its own with
  * the client id `{clientId}-{filter}` (`lots/+/sensor` is `-lots-any-sensor`).
- * `publish` throws `PublishError` while there is no connection, when it is lost before PUBACK, and when the broker refuses.
+ * `publish` throws `PublishError` while there is no connection, when it is lost before PUBACK, and when the broker refuses;
+ * `RefusedPublishError` when that is a parkmq whose service refuses.
  * Throws `UnreachableError`, and `OperatorError` (`bad_broker`) when the broker cannot do what parkmq needs.
  */
 export async function connectMqttBus (parts: MqttBusParts): Promise<MqttBus> {
@@ -167,7 +168,7 @@ class Publisher {
     // The broker would close the connection.
     if (mostBytes !== undefined && bytes + PACKET_OVERHEAD_BYTES > mostBytes) throw new PublishError(topic, `${payload.length} bytes are more than the broker takes (${mostBytes} a packet)`)
     await new Promise<void>((resolve, reject) => {
-      const done = (error?: Error): void => error ? reject(error instanceof PublishError ? error : new PublishError(topic, messageOf(error), { cause: error })) : resolve()
+      const done = (error?: Error): void => error ? reject(error instanceof PublishError || error instanceof RefusedPublishError ? error : new PublishError(topic, messageOf(error), { cause: error })) : resolve()
       this.#waiting.push({ topic, payload, done, options: { qos, retain, ...properties ? { properties: packetProperties(properties) } : {} } })
       this.#send()
     })
@@ -202,17 +203,25 @@ class Publisher {
       if (next === undefined) break
       this.#inflight++
       let over = false
-      this.#client.publish(next.topic, next.payload, next.options, error => {
+      this.#client.publish(next.topic, next.payload, next.options, (error, packet) => {
         // `failAll` calls it before MQTT.js does.
         if (over) return
         over = true
         this.#inflight--
-        next.done(error)
+        const refusal = error ? refusalIn(packet) : null
+        next.done(refusal === null ? error : new RefusedPublishError(next.topic, refusal))
         this.#send()
       })
     }
     if (this.#inflight === 0) for (const resolve of this.#idle.splice(0)) resolve()
   }
+}
+
+/** What a service of parkmq says in a PUBACK that refuses; null for one of any other. */
+function refusalIn (packet: Packet | undefined): Refusal | null {
+  const words = packet?.cmd === 'puback' ? packet.properties?.reasonString : undefined
+  const [, code = '', message = ''] = /^([a-z_]+): ([^]*)$/.exec(words ?? '') ?? []
+  return Object.hasOwn(ERRORS, code) ? { code: code as ErrorCode, message } : null
 }
 
 /** MQTT.js takes Buffers only; this one shares the memory. */

@@ -40,6 +40,8 @@ export interface MqttConsumer {
 interface Ticket {
   readonly stream: MqttClient['stream']
   readonly messageId: number | null
+  /** Its PUBACK once it is known, while those of earlier messages are due. */
+  puback?: Puback
 }
 
 /** The method of MQTT.js that every packet goes through on its way out. */
@@ -51,6 +53,7 @@ type SendPacket = (packet: Packet, done?: (error?: Error) => void, ...rest: unkn
  */
 export async function openMqttConsumer (parts: MqttConsumerParts): Promise<MqttConsumer> {
   const { url, clientId, filter, consumer, clock, log, metrics } = parts
+  const subscription = consumer.share === undefined ? filter : `$share/${consumer.share}/${filter}`
   const warn = createLimitedWarn(log, clock)
   let closing = false
   let client: MqttClient | undefined
@@ -60,10 +63,14 @@ export async function openMqttConsumer (parts: MqttConsumerParts): Promise<MqttC
     const ticket: Ticket = { stream: from.stream, messageId: packet.qos === 1 ? packet.messageId ?? null : null }
     // What comes while we leave stays unacknowledged and comes again at the next start.
     if (closing) return
+    if (consumer.atOnce === true && ticket.messageId !== null) due.push(ticket)
     if (packet.retain) return acknowledge(ticket, ACCEPTED_PUBACK)
     if (packet.qos === 2) warn(topic, { topic, filter }, 'the broker delivers with QoS 2 to a subscription of QoS 1; such a message is acknowledged before it is committed')
     intake.push(deliveryOf(topic, payload, packet, clock.nowMs()), ticket)
   }
+
+  /** What is unacknowledged of a consumer that settles in any order: PUBACKs have the order of their messages. [MQTT-4.6.0-2] */
+  let due: Ticket[] = []
 
   let sendPacket: SendPacket
   let readOn: (() => void) | null = null
@@ -88,7 +95,15 @@ export async function openMqttConsumer (parts: MqttConsumerParts): Promise<MqttC
   const acknowledge = (ticket: Ticket, puback: Puback): void => {
     // MQTT.js would keep the PUBACK of a lost connection and send it on the next, where its number means another message.
     if (ticket.messageId === null || !client?.connected || client.stream !== ticket.stream) return
-    sendPacket({ cmd: 'puback', messageId: ticket.messageId, ...puback })
+    if (consumer.atOnce !== true) {
+      sendPacket({ cmd: 'puback', messageId: ticket.messageId, ...puback })
+      return
+    }
+    ticket.puback = puback
+    while (due[0]?.puback !== undefined) {
+      const { messageId, puback } = due.shift() as Ticket
+      if (messageId !== null) sendPacket({ cmd: 'puback', messageId, ...puback })
+    }
   }
 
   const settle = (tickets: readonly Ticket[], settlements: readonly Settlement[]): void => {
@@ -111,17 +126,18 @@ export async function openMqttConsumer (parts: MqttConsumerParts): Promise<MqttC
   connected.options.resubscribe = false
   connected.on('connect', packet => {
     // The broker sends again what was handed over on the old connection: what still waits would be handled twice.
+    due = due.filter(ticket => ticket.stream === connected.stream)
     if (packet.sessionPresent) intake.discard(ticket => ticket.messageId !== null && ticket.stream !== connected.stream)
     else log.warn({ filter }, 'the broker has forgotten the session: what it acknowledged in the meantime is lost')
     readOnWhenThereIsRoom()
-    subscribe(connected, filter).catch((err: unknown) => {
+    subscribe(connected, subscription).catch((err: unknown) => {
       if (closing || !connected.connected) return
       log.error({ err, filter }, 'cannot subscribe again; the connection is closed and made again')
       connected.stream.destroy()
     })
   })
   try {
-    await subscribe(connected, filter)
+    await subscribe(connected, subscription)
   } catch (error) {
     closing = true
     await endMqtt(connected)

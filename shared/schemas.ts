@@ -11,6 +11,8 @@ export const MAX_DELTA_CARS = 100_000
 export const MAX_CAPACITY = 1_000_000
 /** Bays: the most that one lot may have and one message may name. */
 export const MAX_BAYS = 5_000
+/** Seconds: the longest time that a word on bays may stand while its sensor is silent. */
+export const MAX_STANDS_SECONDS = 24 * 3_600
 /** Bytes: the largest payload of a sensor message or a request. */
 export const MAX_BODY_BYTES = 128 * 1024
 /** Lots or reservations in one reply; the next page starts after the last. */
@@ -64,7 +66,11 @@ export type SensorRecount = z.infer<typeof SensorRecount>
 
 export const SensorBays = z.object({
   ...fromSensor,
-  bays: z.record(Id, BayState).refine(bays => Object.keys(bays).length <= MAX_BAYS, { error: `names more than ${MAX_BAYS} bays` })
+  bays: z.record(Id, BayState).refine(bays => Object.keys(bays).length <= MAX_BAYS, { error: `names more than ${MAX_BAYS} bays` }),
+  /** It is all that the sensor knows: what it said before no longer matters, and what is missing of it is no loss. */
+  whole: z.boolean().optional(),
+  /** Silent for longer, the sensor no longer vouches for its bays. */
+  standsForSeconds: z.int().min(1).max(MAX_STANDS_SECONDS).optional()
 })
 export type SensorBays = z.infer<typeof SensorBays>
 
@@ -72,10 +78,15 @@ export const BareDelta = Delta
 
 // What the services publish.
 
+/** Who said something of a lot's count: a sensor, or nobody by name for a bare delta, an operator, or arrive and depart. */
+export const LotSource = z.object({ sensor: Id.optional(), said: z.enum(['delta', 'recount', 'bays']), at: Timestamp })
+
 /** `lots/{lot}/state`, retained. */
 export const LotState = z.object({
   lot: Id, name: z.string(), capacity: z.int(), occupied: z.int(), held: z.int(), free: z.int(),
-  open: z.boolean(), quality: Quality, version: z.int(), at: Timestamp
+  open: z.boolean(), quality: Quality, version: z.int(), at: Timestamp,
+  /** Who said what last, the newest first: who set the count, and who corrected it. */
+  sources: z.array(LotSource)
 })
 export type LotState = z.infer<typeof LotState>
 

@@ -3,6 +3,7 @@ import type { Id } from './lot.js'
 
 export const SENSOR_FILTER = 'lots/+/sensor'
 export const REQUEST_FILTER = 'requests/+'
+export const FRAME_FILTER = 'cameras/+/frame'
 
 export const topics = {
   sensor: (lot: Id): string => `lots/${lot}/sensor`,
@@ -10,6 +11,8 @@ export const topics = {
   state: (lot: Id): string => `lots/${lot}/state`,
   bay: (lot: Id, bay: Id): string => `lots/${lot}/bays/${bay}`,
   events: (lot: Id): string => `lots/${lot}/events`,
+  frame: (camera: Id): string => `cameras/${camera}/frame`,
+  cameraStatus: (camera: Id): string => `cameras/${camera}/status`,
   request: (method: string): string => `requests/${method}`,
   serviceStatus: (service: string, node: string): string => `services/${service}/${node}/status`
 }
@@ -32,14 +35,22 @@ export function methodOfRequestTopic (topic: string): string | null {
   return middle(topic, 'requests/', '')
 }
 
+/** The camera of `cameras/{camera}/frame`, or null. */
+export function cameraOfFrameTopic (topic: string): Id | null {
+  return middle(topic, 'cameras/', '/frame')
+}
+
 function middle (topic: string, before: string, after: string): Id | null {
   if (!topic.startsWith(before) || !topic.endsWith(after)) return null
   const id = topic.slice(before.length, topic.length - after.length)
   return ID_PATTERN.test(id) ? id as Id : null
 }
 
-/** Topics that only the services and the broker write: a client's PUBLISH there would be a forged truth. */
-const SERVICES_OWN = /^(?:\$|services\/|cluster\/|lots\/[^/]*\/(?:free|state|events|bays)(?:\/|$))/
+/**
+ * Topics that only the services and the broker write: a client's PUBLISH there would be a forged truth. A processor of camera
+ * frames may be a process of its own, and then says itself whether it is there.
+ */
+const SERVICES_OWN = /^(?:\$|services\/(?!camera\/[^/]+\/status$)|cluster\/|lots\/[^/]*\/(?:free|state|events|bays)(?:\/|$))/
 
 /** Whether only parkmq itself may publish on this topic. */
 export function isServicesOwn (topic: string): boolean {

@@ -1,5 +1,5 @@
 // From rows to the words of the domain and back.
-import type { Lot } from '../shared/lot.js'
+import type { Lot, Source } from '../shared/lot.js'
 import type { Reservation } from '../shared/reservation.js'
 import type { LotsTable, ReservationsTable } from './tables.js'
 
@@ -17,6 +17,9 @@ export function lotOf (row: LotsTable): Lot {
     baysCover: row.bays_cover === 1,
     suspect: row.suspect === 1,
     heardAtMs: row.heard_at_ms,
+    absolute: sourceOf(row.absolute_sensor, row.absolute_said, row.absolute_at_ms),
+    corrected: sourceOf(row.corrected_sensor, 'delta', row.corrected_at_ms),
+    lapsedBays: row.lapsed_bays,
     quality: row.quality,
     version: row.version,
     changedAtMs: row.changed_at_ms,
@@ -42,6 +45,12 @@ export function rowOfLot (lot: Lot): LotsTable {
     bays_cover: Number(lot.baysCover),
     suspect: Number(lot.suspect),
     heard_at_ms: lot.heardAtMs,
+    absolute_sensor: lot.absolute?.sensor ?? null,
+    absolute_said: lot.absolute === null || lot.absolute.said === 'delta' ? null : lot.absolute.said,
+    absolute_at_ms: lot.absolute?.atMs ?? null,
+    corrected_sensor: lot.corrected?.sensor ?? null,
+    corrected_at_ms: lot.corrected?.atMs ?? null,
+    lapsed_bays: lot.lapsedBays,
     quality: lot.quality,
     version: lot.version,
     changed_at_ms: lot.changedAtMs,
@@ -51,6 +60,10 @@ export function rowOfLot (lot: Lot): LotsTable {
     time_zone: lot.timeZone,
     tariff: lot.tariff
   }
+}
+
+function sourceOf (sensor: Source['sensor'], said: Source['said'] | null, atMs: number | null): Source | null {
+  return said === null || atMs === null ? null : { sensor, said, atMs }
 }
 
 export function reservationOf (row: ReservationsTable): Reservation {

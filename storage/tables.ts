@@ -16,6 +16,12 @@ export interface LotsTable {
   bays_cover: number
   suspect: number
   heard_at_ms: number | null
+  absolute_sensor: Id | null
+  absolute_said: 'recount' | 'bays' | null
+  absolute_at_ms: number | null
+  corrected_sensor: Id | null
+  corrected_at_ms: number | null
+  lapsed_bays: number
   quality: Quality
   version: number
   changed_at_ms: number
@@ -41,6 +47,8 @@ export interface SensorsTable {
   gap_due_at_ms: number | null
   heard_at_ms: number
   told_at_ms: number
+  /** When its word on bays lapses; null for never. */
+  stands_until_ms: number | null
 }
 
 export interface BaysTable {
@@ -49,6 +57,8 @@ export interface BaysTable {
   state: BayState
   /** Whether the lot's settings list this bay. */
   listed: number
+  /** Whether whoever said so last has been silent for too long. */
+  lapsed: number
   /** Who said so last, and in which message; null before anybody did. */
   sensor: Id | null
   epoch: number
@@ -170,14 +180,15 @@ export const COLUMN_TYPES: { readonly [T in keyof Tables]: { readonly [C in keyo
   lots: {
     id: 'text', name: 'text', capacity: 'integer', buffer: 'integer', counted: 'integer', held: 'integer', arriving: 'integer',
     is_open: 'integer', counting: 'text', bays_cover: 'integer', suspect: 'integer', heard_at_ms: 'integer', quality: 'text',
+    absolute_sensor: 'text', absolute_said: 'text', absolute_at_ms: 'integer', corrected_sensor: 'text', corrected_at_ms: 'integer', lapsed_bays: 'integer',
     version: 'integer', changed_at_ms: 'integer', due_at_ms: 'integer', waiting: 'integer', windows_version: 'integer', time_zone: 'text', tariff: 'text'
   },
   sensors: {
     lot: 'text', sensor: 'text', epoch: 'integer', high: 'integer', seen_low: 'integer', seen_high: 'integer', missing: 'integer',
-    reported: 'integer', gap_due_at_ms: 'integer', heard_at_ms: 'integer', told_at_ms: 'integer'
+    reported: 'integer', gap_due_at_ms: 'integer', heard_at_ms: 'integer', told_at_ms: 'integer', stands_until_ms: 'integer'
   },
   bays: {
-    lot: 'text', bay: 'text', state: 'text', listed: 'integer', sensor: 'text', epoch: 'integer', seq: 'integer', changed_at_ms: 'integer'
+    lot: 'text', bay: 'text', state: 'text', listed: 'integer', lapsed: 'integer', sensor: 'text', epoch: 'integer', seq: 'integer', changed_at_ms: 'integer'
   },
   reservations: {
     id: 'text', lot: 'text', plate: 'text', status: 'text', from_ms: 'integer', to_ms: 'integer', due_at_ms: 'integer',

@@ -185,7 +185,7 @@ export class LedgerTransaction {
     if (!lot) throw new Error(`the reservation ${(after ?? before)?.id} is of the lot ${id}, which is not loaded`)
     let next = lotAfter(lot, before, after, carCountedElsewhere)
     // Where requests count, arrive and depart are the word on the lot that sensors are elsewhere.
-    if (next.counted !== lot.counted) next = { ...next, heardAtMs: this.nowMs }
+    if (next.counted !== lot.counted) next = { ...next, heardAtMs: this.nowMs, corrected: { sensor: null, said: 'delta', atMs: this.nowMs } }
     const [from, to] = [before && windowOf(before), after && windowOf(after)]
     if (from?.fromMs !== to?.fromMs || from?.toMs !== to?.toMs) {
       const overlaps = this.#windowsOf(id)
@@ -221,7 +221,7 @@ export class LedgerTransaction {
    */
   async recount (lot: Lot, occupied: number, cause: Cause & { sensor?: Id }): Promise<number> {
     const drift = lot.counted - occupied
-    this.setLot({ ...lot, counted: occupied, suspect: false, heardAtMs: this.nowMs })
+    this.setLot({ ...lot, counted: occupied, suspect: false, heardAtMs: this.nowMs, absolute: { sensor: cause.sensor ?? null, said: 'recount', atMs: this.nowMs } })
     this.audit({ lot: lot.id, type: 'lot.recounted', ...cause, before: { counted: lot.counted }, after: { counted: occupied, drift } })
     await this.settleGaps(lot.id)
     return drift

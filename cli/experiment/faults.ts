@@ -1,6 +1,6 @@
 // What a bad network does to each packet, decided by a seed: it is lost, or comes once or twice, each time somewhat late.
 // The nth packet of a stream has the same fate in every run, whatever happens to the others.
-import { createRandom } from '../../services/sensor-sim/random.js'
+import { createRandom } from '../../shared/random.js'
 
 export interface PacketFaults {
   readonly seed: number

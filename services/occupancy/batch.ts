@@ -29,7 +29,7 @@ const TELL_EVERY_MS = 60_000
 export async function applyBatch (tx: LedgerTransaction, messages: readonly SensorMessage[], rules: BatchRules): Promise<Applying[]> {
   await tx.load(messages.map(message => message.lot))
   const working = await Working.load(tx, messages)
-  const coreRules: Rules = { gapGraceMs: rules.gapGraceMs, maxBays: MAX_BAYS, times: tx.times }
+  const coreRules: Rules = { gapGraceMs: rules.gapGraceMs, maxBays: MAX_BAYS, staleAfterMs: tx.times.staleAfterMs, times: tx.times }
   const results: Applying[] = []
   for (const message of messages) results.push(await applyOne(tx, working, message, coreRules, rules.sensorsPerLot))
   await working.save(tx)
@@ -87,7 +87,8 @@ function note (tx: LedgerTransaction, working: Working, applied: Applied, sensor
   if (!applied.seen) return
   if (applied.restarted) tx.audit({ ...from, type: 'sensor.restarted', before: { epoch: sensor?.seen.epoch }, after: { epoch: message.epoch } })
   if (applied.lost) tx.audit({ ...from, type: 'sensor.gap', after: { missing: applied.lost, epoch: message.epoch } })
-  working.setSensor({ lot: message.lot, sensor: message.sensor, seen: applied.seen, heardAtMs: tx.nowMs, toldAtMs: sensor?.toldAtMs ?? 0 })
+  const standsUntilMs = applied.standsUntilMs === undefined ? sensor?.standsUntilMs ?? null : applied.standsUntilMs
+  working.setSensor({ lot: message.lot, sensor: message.sensor, seen: applied.seen, heardAtMs: tx.nowMs, toldAtMs: sensor?.toldAtMs ?? 0, standsUntilMs })
 }
 
 const NO_BAYS = new Map<Id, never>()

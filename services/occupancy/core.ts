@@ -5,7 +5,8 @@
 //                                                 yes -> delta:   counted += delta; a plate checks its reservation in or out
 //                                                        recount: counted  = occupied, suspect ends
 //                                                        bays:    each bay newer than its last word; counted = taken + unknown
-import type { BayState, Id, Lot } from '../../shared/lot.js'
+//   a source whose word no longer stands                      -> its bays are unknown and lapsed
+import { isCountedBesides, type BayState, type Id, type Lot, type Source } from '../../shared/lot.js'
 import type { Refusal } from '../../shared/errors.js'
 import { mayArrive, type Reservation, type ReservationTimes } from '../../shared/reservation.js'
 import { admit, superseded, type SensorSeen } from './sequence.js'
@@ -21,12 +22,22 @@ export type SensorMessage =
   | { readonly type: 'bare', readonly lot: Id, readonly delta: number }
   | FromSensor & { readonly type: 'delta', readonly delta: number, readonly plate: string | null }
   | FromSensor & { readonly type: 'recount', readonly occupied: number }
-  | FromSensor & { readonly type: 'bays', readonly bays: ReadonlyMap<Id, BayState> }
+  | FromSensor & SaidOfBays & { readonly type: 'bays' }
+
+interface SaidOfBays {
+  readonly bays: ReadonlyMap<Id, BayState>
+  /** It is all that its sensor knows: what that said before no longer matters. */
+  readonly whole: boolean
+  /** How long its sensor may be silent before this word lapses; null for as long as it likes. */
+  readonly standsForMs: number | null
+}
 
 export interface Bay {
   readonly bay: Id
   readonly state: BayState
   readonly listed: boolean
+  /** Whether the source of the last word fell silent for longer than it said: the state is then `unknown`. */
+  readonly lapsed: boolean
   /** The last word on this bay: whose and which; null before any. */
   readonly by: { readonly sensor: Id, readonly epoch: number, readonly seq: number } | null
 }
@@ -46,6 +57,7 @@ export interface Rules {
   readonly gapGraceMs: number
   /** Most bays that a lot may have. */
   readonly maxBays: number
+  readonly staleAfterMs: number
   readonly times: ReservationTimes
 }
 
@@ -55,6 +67,8 @@ export interface Applied {
   readonly refusal?: Refusal
   readonly lot?: Lot
   readonly seen?: SensorSeen
+  /** When the sensor's word lapses unless it is heard again; null for never. */
+  readonly standsUntilMs?: number | null
   readonly bays?: readonly Bay[]
   /** Reservations whose car was just counted in. */
   readonly arrived?: readonly Reservation[]
@@ -73,7 +87,7 @@ const MAX_COUNTED = 1_000_000_000
 
 /** Applies one message. `nowMs` is the time of the transaction. */
 export function apply (world: World, message: SensorMessage, nowMs: number, rules: Rules): Applied {
-  if (message.type === 'bare') return counted(world, message.delta, null, nowMs, rules)
+  if (message.type === 'bare') return counted(world, { delta: message.delta, plate: null, sensor: null }, nowMs, rules)
   const admission = admit(world.seen, message.epoch, message.seq, nowMs, rules.gapGraceMs)
   switch (admission.verdict) {
     case 'duplicate': return { outcome: 'duplicate', ...heardAgain(world.lot, nowMs) }
@@ -82,12 +96,14 @@ export function apply (world: World, message: SensorMessage, nowMs: number, rule
       const effect = applyForm(world, message, admission.verdict === 'late', nowMs, rules)
       // A refused message leaves its seq open: the sensor may send it again, corrected.
       if (effect.outcome === 'refused') return effect
-      const complete = effect.recount !== undefined || effect.gapsSettled === true
+      const isWhole = message.type === 'bays' && message.whole
+      const complete = effect.recount !== undefined || effect.gapsSettled === true || isWhole
       const seen = complete && admission.verdict === 'next' ? superseded(admission.seen) : admission.seen
       const lot = effect.lot ?? { ...world.lot, heardAtMs: nowMs }
       // A loss found now does not matter when this very message says the whole truth.
       const suspect = admission.lost > 0 && !complete ? { ...lot, suspect: true } : lot
-      return { ...effect, lot: suspect, seen, ...(admission.lost > 0 && { lost: admission.lost }), ...(admission.restarted && { restarted: true }) }
+      const stands = message.type === 'bays' && admission.verdict === 'next' && { standsUntilMs: message.standsForMs === null ? null : nowMs + message.standsForMs }
+      return { ...effect, lot: suspect, seen, ...stands, ...(admission.lost > 0 && !isWhole && { lost: admission.lost }), ...(admission.restarted && { restarted: true }) }
     }
     default: return admission satisfies never
   }
@@ -95,19 +111,20 @@ export function apply (world: World, message: SensorMessage, nowMs: number, rule
 
 function applyForm (world: World, message: Exclude<SensorMessage, { type: 'bare' }>, late: boolean, nowMs: number, rules: Rules): Applied {
   switch (message.type) {
-    case 'delta': return counted(world, message.delta, message.plate, nowMs, rules)
+    case 'delta': return counted(world, message, nowMs, rules)
     case 'recount': return late ? { outcome: 'superseded' } : { outcome: 'applied', recount: message.occupied, lot: { ...world.lot, heardAtMs: nowMs } }
     case 'bays': return occupiedBays(world, message, late, nowMs, rules)
     default: return message satisfies never
   }
 }
 
-function counted ({ lot, waiting }: World, delta: number, plate: string | null, nowMs: number, { times }: Rules): Applied {
+function counted ({ lot, waiting }: World, { delta, plate, sensor }: { delta: number, plate: string | null, sensor: Id | null }, nowMs: number, { times }: Rules): Applied {
   const total = lot.counted + delta
   if (Math.abs(total) > MAX_COUNTED) {
     return refused('over_limit', `the count of ${lot.id} would be ${total}, beyond ${MAX_COUNTED}; send a recount`)
   }
-  const next = { ...lot, counted: total, heardAtMs: nowMs }
+  const corrected: Source = { sensor, said: 'delta', atMs: nowMs }
+  const next = { ...lot, counted: total, heardAtMs: nowMs, corrected }
   if (delta < 0) {
     const departed = plate === null ? undefined : waiting.find(({ status }) => status === 'arrived' || status === 'overstayed')
     return { outcome: 'applied', lot: next, ...(departed && { departed }) }
@@ -119,7 +136,7 @@ function counted ({ lot, waiting }: World, delta: number, plate: string | null, 
   return { outcome: 'applied', lot: next, ...(expected.length > 0 && { arrived: expected }) }
 }
 
-function occupiedBays ({ lot, bays: known }: World, message: FromSensor & { bays: ReadonlyMap<Id, BayState> }, late: boolean, nowMs: number, rules: Rules): Applied {
+function occupiedBays ({ lot, bays: known }: World, message: FromSensor & SaidOfBays, late: boolean, nowMs: number, rules: Rules): Applied {
   const lists = [...known.values()].some(bay => bay.listed)
   const by = { sensor: message.sensor, epoch: message.epoch, seq: message.seq }
   const changed: Bay[] = []
@@ -130,16 +147,47 @@ function occupiedBays ({ lot, bays: known }: World, message: FromSensor & { bays
     if (!bay && known.size + ++added > rules.maxBays) return refused('over_limit', `the lot ${lot.id} has ${known.size} bays; a lot may have ${rules.maxBays}`)
     // A late message must not undo a newer word of the same sensor on the same bay.
     const newer = late && bay?.by?.sensor === message.sensor && bay.by.epoch === message.epoch && bay.by.seq > message.seq
-    if (!newer) changed.push({ bay: id, state, listed: bay?.listed ?? false, by })
+    if (!newer) changed.push({ bay: id, state, listed: bay?.listed ?? false, lapsed: false, by })
+  }
+  // It is back: of what it leaves out it is not sure, but it looks.
+  if (message.whole && !late) {
+    for (const bay of known.values()) if (bay.lapsed && bay.by?.sensor === message.sensor && !message.bays.has(bay.bay)) changed.push({ ...bay, lapsed: false })
   }
   const heard = { ...lot, heardAtMs: nowMs }
   if (changed.length === 0) return { outcome: message.bays.size === 0 ? 'applied' : 'superseded', lot: heard }
-  if (!lot.baysCover) return { outcome: 'applied', lot: heard, bays: changed }
-  const complete = !late && [...known.values()].every(bay => !bay.listed || message.bays.has(bay.bay))
   const after = new Map(known)
   for (const bay of changed) after.set(bay.bay, bay)
-  const next = { ...heard, counted: notFree(after), suspect: complete ? false : heard.suspect }
-  return { outcome: 'applied', lot: next, bays: changed, ...(complete && { gapsSettled: true }) }
+  const next = countedByBays(heard, after, { sensor: message.sensor, said: 'bays', atMs: nowMs }, nowMs, rules)
+  if (!lot.baysCover) return { outcome: 'applied', lot: next, bays: changed }
+  const complete = !late && [...known.values()].every(bay => !bay.listed || message.bays.has(bay.bay))
+  return { outcome: 'applied', lot: complete ? { ...next, suspect: false } : next, bays: changed, ...(complete && { gapsSettled: true }) }
+}
+
+/**
+ * What becomes of a lot when `sensors` were silent for longer than they said: bays of which nobody else has said a word
+ * since are `unknown`. The other bays, the sensors' deltas and their numbers stay. Null when no bay was theirs.
+ */
+export function lapse ({ lot, bays: known }: Pick<World, 'lot' | 'bays'>, sensors: ReadonlySet<Id>, nowMs: number, rules: Pick<Rules, 'staleAfterMs'>): { readonly lot: Lot, readonly bays: readonly Bay[] } | null {
+  const changed: Bay[] = []
+  for (const bay of known.values()) {
+    if (bay.by !== null && sensors.has(bay.by.sensor) && !bay.lapsed) changed.push({ ...bay, state: 'unknown', lapsed: true })
+  }
+  if (changed.length === 0) return null
+  const after = new Map(known)
+  for (const bay of changed) after.set(bay.bay, bay)
+  return { lot: countedByBays(lot, after, lot.absolute, nowMs, rules), bays: changed }
+}
+
+/**
+ * The lot with its count by its bays, where they cover it. While nobody vouches for some of them, whoever counts besides
+ * them knows better: then the count is left to that.
+ */
+function countedByBays (lot: Lot, bays: ReadonlyMap<Id, Bay>, absolute: Source | null, nowMs: number, { staleAfterMs }: Pick<Rules, 'staleAfterMs'>): Lot {
+  let lapsedBays = 0
+  for (const bay of bays.values()) if (bay.lapsed) lapsedBays++
+  const next = { ...lot, lapsedBays }
+  if (!lot.baysCover || (lapsedBays > 0 && isCountedBesides(lot, nowMs, staleAfterMs))) return next
+  return { ...next, counted: notFree(bays), absolute }
 }
 
 /** Cars by the lot's listed bays: a bay that nobody can vouch for is not given away. */

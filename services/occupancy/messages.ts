@@ -68,10 +68,10 @@ function parseForm (lot: Id, value: object): ParsedMessage {
     case 'bays': {
       const parsed = SensorBays.safeParse(value)
       if (!parsed.success) return refuse('bad_message', firstIssue(parsed.error))
-      const { sensor, epoch, seq, bays } = parsed.data
+      const { sensor, epoch, seq, bays, whole, standsForSeconds } = parsed.data
       // The schema leaves out a key named __proto__ instead of refusing it.
       if (Object.hasOwn((value as { bays: object }).bays, '__proto__')) return refuse('bad_message', 'bays: __proto__ is not an id')
-      return { message: { type: 'bays', lot, sensor, epoch, seq, bays: new Map(Object.entries(bays) as [Id, BayState][]) } }
+      return { message: { type: 'bays', lot, sensor, epoch, seq, bays: new Map(Object.entries(bays) as [Id, BayState][]), whole: whole ?? false, standsForMs: standsForSeconds === undefined ? null : standsForSeconds * 1_000 } }
     }
     default: return key satisfies never
   }

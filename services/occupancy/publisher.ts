@@ -2,7 +2,7 @@
 // version of each lot, several changes of one lot as one publish. It is the only publisher of these topics.
 import type { Bus } from '../../shared/bus.js'
 import type { Clock } from '../../shared/clock.js'
-import { freePlaces, occupiedPlaces, type BayState, type Id, type Lot } from '../../shared/lot.js'
+import { freePlaces, occupiedPlaces, sourcesOf, type BayState, type Id, type Lot } from '../../shared/lot.js'
 import type { Log } from '../../shared/log.js'
 import type { Metrics } from '../../shared/metrics.js'
 import { Pump } from '../../shared/pump.js'
@@ -191,6 +191,7 @@ export function stateOf (lot: Lot): LotState {
     open: lot.open,
     quality: lot.quality,
     version: lot.version,
-    at: new Date(lot.changedAtMs).toISOString()
+    at: new Date(lot.changedAtMs).toISOString(),
+    sources: sourcesOf(lot).map(({ sensor, said, atMs }) => ({ ...(sensor !== null && { sensor }), said, at: new Date(atMs).toISOString() }))
   }
 }

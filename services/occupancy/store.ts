@@ -16,6 +16,8 @@ export interface Sensor {
   readonly heardAtMs: number
   /** When a message of it was last told of as too old; 0 for never. */
   readonly toldAtMs: number
+  /** When its word on bays lapses unless it is heard again; null for never. */
+  readonly standsUntilMs: number | null
 }
 
 /** Everything that a batch may touch, by lot. Changes are noted and written at its end. */
@@ -140,6 +142,17 @@ export async function sensorsWithGap ({ kysely }: Database, nowMs: number, limit
   return rows.map(sensorOf)
 }
 
+/** At most `limit` sensors whose word on bays has lapsed by now. */
+export async function sensorsWithoutWord ({ kysely }: Database, nowMs: number, limit: number): Promise<Sensor[]> {
+  const rows = await kysely.selectFrom('sensors').selectAll()
+    .where('stands_until_ms', 'is not', null).where('stands_until_ms', '<=', nowMs).orderBy('stands_until_ms').limit(limit).execute()
+  return rows.map(sensorOf)
+}
+
+export async function saveBays (database: Database, lot: Id, bays: readonly Bay[], nowMs: number): Promise<void> {
+  await upsert(database, 'bays', ['lot', 'bay'], bays.map(bay => rowOfBay(lot, bay, nowMs)))
+}
+
 export async function saveSensors (database: Database, sensors: readonly Sensor[]): Promise<void> {
   await upsert(database, 'sensors', ['lot', 'sensor'], sensors.map(rowOfSensor))
 }
@@ -167,11 +180,12 @@ function sensorOf (row: SensorsTable): Sensor {
     sensor: row.sensor,
     seen: { epoch: row.epoch, high: row.high, seenLow: row.seen_low, seenHigh: row.seen_high, missing: row.missing, reported: row.reported, gapDueAtMs: row.gap_due_at_ms },
     heardAtMs: row.heard_at_ms,
-    toldAtMs: row.told_at_ms
+    toldAtMs: row.told_at_ms,
+    standsUntilMs: row.stands_until_ms
   }
 }
 
-function rowOfSensor ({ lot, sensor, seen, heardAtMs, toldAtMs }: Sensor): SensorsTable {
+function rowOfSensor ({ lot, sensor, seen, heardAtMs, toldAtMs, standsUntilMs }: Sensor): SensorsTable {
   return {
     lot,
     sensor,
@@ -183,14 +197,15 @@ function rowOfSensor ({ lot, sensor, seen, heardAtMs, toldAtMs }: Sensor): Senso
     reported: seen.reported,
     gap_due_at_ms: seen.gapDueAtMs,
     heard_at_ms: heardAtMs,
-    told_at_ms: toldAtMs
+    told_at_ms: toldAtMs,
+    stands_until_ms: standsUntilMs
   }
 }
 
 function bayOf (row: BaysTable): Bay {
-  return { bay: row.bay, state: row.state, listed: row.listed === 1, by: row.sensor === null ? null : { sensor: row.sensor, epoch: row.epoch, seq: row.seq } }
+  return { bay: row.bay, state: row.state, listed: row.listed === 1, lapsed: row.lapsed === 1, by: row.sensor === null ? null : { sensor: row.sensor, epoch: row.epoch, seq: row.seq } }
 }
 
-function rowOfBay (lot: Id, { bay, state, listed, by }: Bay, nowMs: number): BaysTable {
-  return { lot, bay, state, listed: Number(listed), sensor: by?.sensor ?? null, epoch: by?.epoch ?? 0, seq: by?.seq ?? 0, changed_at_ms: nowMs }
+function rowOfBay (lot: Id, { bay, state, listed, lapsed, by }: Bay, nowMs: number): BaysTable {
+  return { lot, bay, state, listed: Number(listed), lapsed: Number(lapsed), sensor: by?.sensor ?? null, epoch: by?.epoch ?? 0, seq: by?.seq ?? 0, changed_at_ms: nowMs }
 }

@@ -7,11 +7,15 @@ import type { Log } from '../../shared/log.js'
 import type { Metrics } from '../../shared/metrics.js'
 import { pruneAudit } from '../../storage/audit.js'
 import type { Ledger } from '../../storage/ledger.js'
+import type { Id } from '../../shared/lot.js'
+import { lapse } from './core.js'
 import { tellGap } from './sequence.js'
-import { pruneSensors, saveSensors, sensorsWithGap, silentLots } from './store.js'
+import { baysOf, pruneSensors, saveBays, saveSensors, sensorsWithGap, sensorsWithoutWord, silentLots } from './store.js'
 
 const AT_ONCE = 500
 const PRUNE_EVERY_MS = 60_000
+/** A word that lapses is told at most so late. */
+const LAPSES_EVERY_MS = 500
 
 export interface WatchParts {
   readonly ledger: Ledger
@@ -29,6 +33,7 @@ function lookEveryMs (timeMs: number, mostMs: number): number {
 /** Tells what came due while nobody ran; to be done before anything is published. */
 export async function catchUp (parts: WatchParts): Promise<void> {
   await untilFew(() => tellGaps(parts))
+  await untilFew(() => tellLapses(parts))
   await untilFew(() => tellSilence(parts))
 }
 
@@ -36,6 +41,7 @@ export function startWatch (parts: WatchParts): Repeating {
   const { clock, log, times } = parts
   const tasks = [
     every(lookEveryMs(times.gapGraceMs, 1_000), 'gaps', clock, log, async () => await untilFew(() => tellGaps(parts))),
+    every(LAPSES_EVERY_MS, 'lapses', clock, log, async () => await untilFew(() => tellLapses(parts))),
     every(lookEveryMs(times.staleAfterMs, 10_000), 'silence', clock, log, async () => await untilFew(() => tellSilence(parts))),
     every(PRUNE_EVERY_MS, 'forgetting', clock, log, async () => await untilFew(() => prune(parts)))
   ]
@@ -67,6 +73,34 @@ async function tellGaps ({ ledger, clock, metrics }: WatchParts): Promise<number
   })
   metrics.sensorGaps.inc(missing)
   return sensors
+}
+
+/** Sensors that were silent for longer than they said no longer vouch for their bays. */
+async function tellLapses ({ ledger, clock }: WatchParts): Promise<number> {
+  const due = await ledger.read(async database => await sensorsWithoutWord(database, clock.nowMs(), AT_ONCE))
+  if (due.length === 0) return 0
+  return await ledger.transact('occupancy', async tx => {
+    // Read again inside: one may have been heard meanwhile.
+    const sensors = await sensorsWithoutWord(tx.database, tx.nowMs, AT_ONCE)
+    const byLot = new Map<Id, Set<Id>>()
+    for (const { lot, sensor } of sensors) byLot.set(lot, (byLot.get(lot) ?? new Set()).add(sensor))
+    await tx.load(byLot.keys())
+    const bays = await baysOf(tx.database, [...byLot.keys()])
+    for (const [id, silent] of byLot) {
+      const lot = tx.lot(id)
+      const lapsed = lot && lapse({ lot, bays: bays.get(id) ?? new Map() }, silent, tx.nowMs, tx.times)
+      if (!lapsed) continue
+      tx.setLot(lapsed.lot)
+      await saveBays(tx.database, id, lapsed.bays, tx.nowMs)
+      tx.lotsWithChangedBays.add(id)
+      for (const sensor of silent) {
+        const unknown = lapsed.bays.filter(bay => bay.by?.sensor === sensor).length
+        if (unknown > 0) tx.audit({ lot: id, type: 'sensor.silent', who: 'time', sensor, after: { unknown } })
+      }
+    }
+    await saveSensors(tx.database, sensors.map(sensor => ({ ...sensor, standsUntilMs: null })))
+    return sensors.length
+  })
 }
 
 async function tellSilence ({ ledger, clock, times }: WatchParts): Promise<number> {

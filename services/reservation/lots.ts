@@ -1,7 +1,7 @@
 // The operators' acts on lots, inside a transaction.
 import type { Id, Lot } from '../../shared/lot.js'
 import type { NewLot, RequestBody } from '../../shared/schemas.js'
-import { carsByBays, listBays, listedBays } from '../../storage/bays.js'
+import { carsByBays, lapsedBays, listBays, listedBays } from '../../storage/bays.js'
 import type { Ledger } from '../../storage/ledger.js'
 import type { Cause, LedgerTransaction } from '../../storage/transaction.js'
 import { decided, refuse, type Decision } from './core.js'
@@ -40,7 +40,9 @@ export async function setLot (tx: LedgerTransaction, change: RequestBody<'lot.se
   }
   // Other bays give another count: one that nobody has vouched for is not given away.
   const bySettings = changed.value.baysCover && (change.bays !== undefined || !lot.baysCover)
-  const next = bySettings ? { ...changed.value, counted: await carsByBays(tx.database, lot.id) } : changed.value
+  const counted = bySettings ? { ...changed.value, counted: await carsByBays(tx.database, lot.id) } : changed.value
+  // One that is no longer listed is missed by nobody.
+  const next = change.bays ? { ...counted, lapsedBays: await lapsedBays(tx.database, lot.id) } : counted
   tx.setLot(next)
   tx.audit({ lot: lot.id, type: 'lot.changed', ...cause, before: { ...settingsOf(lot), counted: lot.counted }, after: { ...settingsOf(next), counted: next.counted } })
   return decided(next)

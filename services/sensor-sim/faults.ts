@@ -2,7 +2,7 @@
 // lost, overtaken, and sensors that restart. Pure. Without loss the faulty stream carries the same cars as the clean
 // one: a message is delayed by at most 20 of its sensor and never beyond a restart of it.
 import { numbered, sensorKey, type Numbering, type Reading, type SensorMessage } from './messages.js'
-import { createRandom } from './random.js'
+import { createRandom } from '../../shared/random.js'
 
 export interface FaultOptions extends Numbering {
   readonly seed: number

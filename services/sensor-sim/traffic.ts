@@ -3,7 +3,7 @@
 // should be at that hour. A lot is never driven below 0 or above its capacity.
 import type { Id } from '../../shared/lot.js'
 import { sensorName, type Reading } from './messages.js'
-import { createRandom } from './random.js'
+import { createRandom } from '../../shared/random.js'
 
 export interface TrafficLot {
   readonly id: Id

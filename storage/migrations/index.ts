@@ -5,13 +5,15 @@ import type { Database, Engine } from '../rows.js'
 import { initial } from './001-initial.js'
 import { auditOfAccess } from './002-audit-of-access.js'
 import { windowsAndWaiting } from './003-windows-and-waiting.js'
+import { sources } from './004-sources.js'
 
 /** Name by number. Names sort in their order. */
 export function migrations (engine: Engine): Record<string, Migration> {
   return {
     '001-initial': { up: initial(engine) },
     '002-audit-of-access': { up: auditOfAccess(engine) },
-    '003-windows-and-waiting': { up: windowsAndWaiting(engine) }
+    '003-windows-and-waiting': { up: windowsAndWaiting(engine) },
+    '004-sources': { up: sources(engine) }
   }
 }
 

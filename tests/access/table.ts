@@ -35,6 +35,7 @@ const TOPICS = `
   sensors/{me}/status              pr     .       .        .       p       p    r         pr
   sensors/{other}/status           pr     .       .        .       .       .    r         pr
   services/occupancy/n1/status     r      r       r        r       .       .    r         r
+  services/camera/n1/status        pr     r       r        r       .       .    r         pr
   $SYS/broker/uptime               r      .       .        .       .       .    r         r
   cluster/n1                       r      .       .        .       .       .    .         r
   some/thing                       pr     .       .        .       .       .    .         r

@@ -107,6 +107,28 @@ export function busContract (name: string, kind: BusKind): void {
       await acknowledged(at, 1_000)
     })
 
+    test('hands over one by one where that is asked for, and acknowledges in the order of the messages whichever is settled first', async () => {
+      const at = await open()
+      const manual = new ManualConsumer()
+      await at.bus.consume(`${at.root}/+/picture`, { atOnce: true, handle: async batch => await manual.handle(batch) })
+      send(await connect(at), `${at.root}/c/picture`, ['a', 'b', 'c'])
+      const [a, b, c] = [await manual.batch(0), await manual.batch(1), await manual.batch(2)]
+      expect([a, b, c].map(({ deliveries }) => deliveries.map(text))).toEqual([['a'], ['b'], ['c']])
+      c.settle([{ type: 'refused', refusal: { code: 'bad_message', message: 'the third' } }])
+      await roundTrips(at)
+      expect(pubacks(at)).toHaveLength(0)
+      a.settle()
+      await acknowledged(at, 1)
+      b.settle()
+      expect((await acknowledged(at, 3)).map(packet => packet.reasonCode ?? 0)).toEqual([0, 0, 0x99])
+    })
+
+    test.runIf(kind.acknowledgesTo === 'sender')('tells who publishes what its consumer refuses', async () => {
+      const at = await open()
+      await at.bus.consume(`${at.root}/+/sensor`, { handle: async batch => batch.map(() => ({ type: 'refused', refusal: { code: 'unknown_bay', message: 'no B-9' } })) })
+      await expect(at.bus.publish(`${at.root}/LOT-A/sensor`, '1')).rejects.toMatchObject({ code: 'refused', refusal: { code: 'unknown_bay', message: 'no B-9' } })
+    })
+
     test('acknowledges each message by its own outcome, refusals with an MQTT 5 reason', async () => {
       const at = await open()
       const codes: readonly (ErrorCode | null)[] = [null, 'bad_message', 'unknown_lot', 'not_allowed', 'over_limit', 'internal', null]

@@ -206,7 +206,7 @@ describe('the queue behind the window', () => {
     const broker = await startBroker()
     const [slow, sender] = await pair(broker, 1)
     const payloads = numbered('m', QUEUE + 300)
-    for (let at = 0; at < payloads.length; at += 100) await deliverAll(sender, messages('cameras/c/frame', payloads.slice(at, at + 100), 1))
+    for (let at = 0; at < payloads.length; at += 100) await deliverAll(sender, messages('cameras/c/pictures', payloads.slice(at, at + 100), 1))
     const got = payloadsOf(await receive(slow, payloads.at(-1)))
     expect(got).toEqual(['m1', ...payloads.slice(-QUEUE, -1)])
   })
@@ -220,7 +220,7 @@ describe('the queue behind the window', () => {
     // What is published before the broker has seen the end of the connection may be on its way already.
     await expect.poll(async () => await broker.count('broker_clients')).toBeLessThanOrEqual(1)
     const payloads = numbered('m', QUEUE + 300)
-    for (let at = 0; at < payloads.length; at += 100) await deliverAll(sender, messages('cameras/c/frame', payloads.slice(at, at + 100), 1))
+    for (let at = 0; at < payloads.length; at += 100) await deliverAll(sender, messages('cameras/c/pictures', payloads.slice(at, at + 100), 1))
     const { client } = await join(broker, 5, kept('c'))
     expect(payloadsOf(await receive(client, payloads.at(-1)))).toEqual(payloads.slice(-QUEUE, -1))
   })

@@ -7,10 +7,10 @@ import type { SensorSeen } from '../../services/occupancy/sequence.js'
 import type { Id, Lot } from '../../shared/lot.js'
 
 const id = (text: string): Id => text as Id
-const RULES = { gapGraceMs: 5_000, maxBays: 10, times: { arrivalGraceMs: 0, maxStayMs: 0, noShowMs: 0, earlyArrivalMs: 0 } }
+const RULES = { gapGraceMs: 5_000, staleAfterMs: 900_000, maxBays: 10, times: { arrivalGraceMs: 0, maxStayMs: 0, noShowMs: 0, earlyArrivalMs: 0 } }
 const LOT: Lot = {
   id: id('L'), name: 'L', capacity: 50, buffer: 0, counted: 0, held: 0, arriving: 0, open: true, counting: 'sensors', baysCover: false,
-  suspect: false, heardAtMs: null, quality: 'unknown', version: 1, changedAtMs: 0, dueAtMs: null,
+  suspect: false, absolute: null, corrected: null, lapsedBays: 0, heardAtMs: null, quality: 'unknown', version: 1, changedAtMs: 0, dueAtMs: null,
   waiting: 0, windowsVersion: 0, timeZone: 'UTC', tariff: id('standard')
 }
 

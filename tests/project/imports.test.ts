@@ -42,7 +42,7 @@ test.each([
   ['services/reservation/core.ts', 'import { freePlaces } from \'../../shared/lot.js\'\nimport type { NewLot } from \'../../shared/schemas.js\'\nimport { fits } from \'./windows.js\''],
   ['cli/app.ts', 'import \'../broker/index.js\'\nimport \'../services/occupancy/service.js\''],
   ['cli/bench.ts', 'import \'../bench/command.js\''],
-  ['bench/processes.ts', 'import \'../shared/config.js\'\nimport \'../broker/password.js\'\nimport \'../services/sensor-sim/random.js\'\nimport \'../storage/open.js\''],
+  ['bench/processes.ts', 'import \'../shared/config.js\'\nimport \'../broker/password.js\'\nimport \'../shared/random.js\'\nimport \'../storage/open.js\''],
   ['shared/config.ts', 'export const home = process.env.HOME']
 ])('%s may: %s', async (file, code) => {
   expect(await refusals(file, code)).toEqual([])

@@ -15,7 +15,7 @@ export const RULES: Rules = {
 
 export const LOT: Lot = {
   id: 'LOT-A' as Id, name: 'A', capacity: 2, buffer: 0, counted: 0, held: 0, arriving: 0, open: true, counting: 'sensors', baysCover: false,
-  suspect: false, heardAtMs: NOW, quality: 'live', version: 7, changedAtMs: 0, dueAtMs: null, waiting: 0, windowsVersion: 3, timeZone: 'UTC', tariff: 'standard' as Id
+  suspect: false, absolute: null, corrected: null, lapsedBays: 0, heardAtMs: NOW, quality: 'live', version: 7, changedAtMs: 0, dueAtMs: null, waiting: 0, windowsVersion: 3, timeZone: 'UTC', tariff: 'standard' as Id
 }
 export const LOT_B: Lot = { ...LOT, id: 'LOT-B' as Id, name: 'B' }
 

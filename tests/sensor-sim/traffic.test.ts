@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { createRandom } from '../../services/sensor-sim/random.js'
+import { createRandom } from '../../shared/random.js'
 import { traffic, usualFill, type TrafficOptions } from '../../services/sensor-sim/traffic.js'
 import { ID_PATTERN } from '../../shared/topics.js'
 import { id } from './support.js'

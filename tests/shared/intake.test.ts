@@ -17,7 +17,7 @@ interface Call {
 }
 
 /** An intake whose consumer the test plays, and everything that came of it. */
-function build (limits: Pick<Consumer, 'holdMs' | 'maxBatch' | 'abandon'> = {}) {
+function build (limits: Pick<Consumer, 'holdMs' | 'maxBatch' | 'abandon' | 'atOnce'> = {}) {
   const clock = new ManualClock()
   const metrics = createMetrics()
   const calls: Call[] = []
@@ -139,6 +139,50 @@ describe('batches', () => {
     first.commit([refused, ACCEPTED])
     await settledCount(2)
     expect(settled).toEqual([['a', refused], ['b', ACCEPTED]])
+  })
+})
+
+describe('one by one', () => {
+  test('each is handed over as it comes, and settled by itself', async () => {
+    const { push, call, settled, settledCount, intake } = build({ atOnce: true })
+    push('a', 'b')
+    const [a, b] = [await call(0), await call(1)]
+    expect([a.texts, b.texts]).toEqual([['a'], ['b']])
+    expect(intake.waiting).toBe(2)
+    b.commit()
+    await settledCount(1)
+    expect(settled).toEqual([['b', ACCEPTED]])
+    expect(intake.waiting).toBe(1)
+    a.commit()
+    await settledCount(2)
+  })
+
+  test('each is held and given up by itself while the ledger is unavailable', async () => {
+    const { push, call, fail, clock, settled, settledCount } = build({ atOnce: true, holdMs: 150 })
+    push('a', 'b')
+    await fail(0, unavailable())
+    ;(await call(1)).commit()
+    await settledCount(1)
+    await clock.armed()
+    clock.advance(100)
+    await fail(2, unavailable())
+    await clock.armed()
+    clock.advance(100)
+    await fail(3, unavailable())
+    await settledCount(2)
+    expect(settled).toEqual([['b', ACCEPTED], ['a', UNAVAILABLE]])
+  })
+
+  test('stopping waits for all of them, and a held one does not delay it', async () => {
+    const { push, call, fail, clock, settled, intake } = build({ atOnce: true })
+    push('a', 'b')
+    await fail(0, unavailable())
+    await clock.armed()
+    const stopped = intake.stop()
+    await fail(2, unavailable())
+    ;(await call(1)).commit()
+    await stopped
+    expect(settled).toEqual(expect.arrayContaining([['a', UNAVAILABLE], ['b', ACCEPTED]]))
   })
 })
 

@@ -1,6 +1,6 @@
 // The arithmetic of a lot that occupancy and reservation must agree on.
 import { describe, expect, test } from 'vitest'
-import { freePlaces, occupiedPlaces, qualityAt } from '../../shared/lot.js'
+import { freePlaces, occupiedPlaces, qualityAt, type Id } from '../../shared/lot.js'
 
 describe('occupied places', () => {
   test.each([
@@ -45,6 +45,18 @@ describe('quality', () => {
     ['silent, with a known loss', { heardAtMs: 0, suspect: true }, 'stale'],
     ['heard in the future by a clock that was set back', { heardAtMs: 20_000, suspect: false }, 'live']
   ] as const)('%s is %s', (_, lot, quality) => {
-    expect(qualityAt(lot, 10_000, STALE_AFTER_MS)).toBe(quality)
+    expect(qualityAt({ absolute: null, corrected: null, lapsedBays: 0, ...lot }, 10_000, STALE_AFTER_MS)).toBe(quality)
+  })
+
+  const recount = (atMs: number) => ({ absolute: { sensor: null, said: 'recount', atMs } as const })
+  test.each([
+    ['and nobody counts besides', {}, 'stale'],
+    ['and a gate counts', { corrected: { sensor: 'gate-1' as Id, said: 'delta', atMs: 9_001 } as const }, 'live'],
+    ['and a gate that has been silent for the whole time', { corrected: { sensor: 'gate-1' as Id, said: 'delta', atMs: 9_000 } as const }, 'stale'],
+    ['and somebody has just counted', recount(9_500), 'live'],
+    ['and somebody counted long ago', recount(8_000), 'stale'],
+    ['and other bays were heard', { absolute: { sensor: 'cam-2' as Id, said: 'bays', atMs: 10_000 } as const }, 'stale']
+  ] as const)('heard now, with bays that nobody vouches for %s', (_, lot, quality) => {
+    expect(qualityAt({ heardAtMs: 10_000, suspect: false, absolute: null, corrected: null, lapsedBays: 1, ...lot }, 10_000, STALE_AFTER_MS)).toBe(quality)
   })
 })

@@ -215,7 +215,7 @@ test('says that there is no broker', async () => {
 test('says why the broker refuses a publish', async () => {
   const broker = await startBroker()
   const { bus } = await openBus(`mqtt://127.0.0.1:${broker.port}`)
-  await expect(bus.publish('lots/LOT-A/free', '1')).rejects.toThrow('not published on lots/LOT-A/free: Publish error: Not authorized')
+  await expect(bus.publish('lots/LOT-A/free', '1')).rejects.toMatchObject({ code: 'refused', refusal: { code: 'not_allowed', message: 'only parkmq publishes on lots/LOT-A/free' } })
 })
 
 test('has no more publishes open than the broker allows at once, and sends the rest in order', async () => {

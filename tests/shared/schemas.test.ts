@@ -160,7 +160,7 @@ describe('what the services publish', () => {
   ])('%j as a reply: %s', (reply, good) => expect(Reply.safeParse(reply).success).toBe(good))
 
   test('a state names all its fields', () => {
-    const state = { lot: 'LOT-A', name: 'A', capacity: 10, occupied: 1, held: 0, free: 9, open: true, quality: 'live', version: 3, at: '2026-11-21T08:00:00Z' }
+    const state = { lot: 'LOT-A', name: 'A', capacity: 10, occupied: 1, held: 0, free: 9, open: true, quality: 'live', version: 3, at: '2026-11-21T08:00:00Z', sources: [{ sensor: 'cam-1', said: 'bays', at: '2026-11-21T08:00:00Z' }, { said: 'delta', at: '2026-11-21T07:59:00Z' }] }
     expect(parse(LotState, state)).toEqual(state)
     for (const key of Object.keys(state)) expect(refused(LotState, { ...state, [key]: undefined })).toMatch(new RegExp(`^${key}: `))
   })

@@ -119,3 +119,22 @@ test('a crash after the change of 003 and before it was noted is mended by the n
   const data = await olderLedger('003-windows-and-waiting', 'insert into permits values (\'DAY\', 3); delete from kysely_migration where name = \'003-windows-and-waiting\';')
   expect(await (await open(data)).database.kysely.selectFrom('permits').selectAll().execute()).toEqual([{ permit: 'DAY', sold: 3 }])
 })
+
+const FROM_003 = `
+  insert into lots (id, name, capacity, buffer, counted, held, arriving, is_open, counting, bays_cover, suspect, heard_at_ms, quality, version, changed_at_ms)
+    values ('LOT-A', 'A', 2, 0, 1, 0, 0, 1, 'sensors', 1, 0, 1000, 'live', 7, 1000);
+  insert into sensors values ('LOT-A', 'cam-1', 1, 1, 0, 0, 0, 0, null, 1000, 0);
+  insert into bays values ('LOT-A', 'B-1', 'taken', 1, 'cam-1', 1, 1, 1000);`
+
+test('the bays of 003 stand, and nobody is said to have counted', async () => {
+  const data = await olderLedger('003-windows-and-waiting', FROM_003)
+  const ledger = await open(data)
+  expect(await ledger.lots([A])).toMatchObject([{ counted: 1, absolute: null, corrected: null, lapsedBays: 0 }])
+  expect(await ledger.database.kysely.selectFrom('bays').select(['bay', 'state', 'lapsed']).execute()).toEqual([{ bay: 'B-1', state: 'taken', lapsed: 0 }])
+  expect(await ledger.database.kysely.selectFrom('sensors').select(['sensor', 'stands_until_ms']).execute()).toEqual([{ sensor: 'cam-1', stands_until_ms: null }])
+})
+
+test('a crash after the change of 004 and before it was noted is mended by the next start', async () => {
+  const data = await olderLedger('004-sources', `${FROM_003.replaceAll('1000, 0)', '1000, 0, 5000)').replaceAll('1, 1, 1000)', '1, 1, 1000, 0)')} delete from kysely_migration where name = '004-sources';`)
+  expect(await (await open(data)).database.kysely.selectFrom('sensors').select('stands_until_ms').execute()).toEqual([{ stands_until_ms: 5_000 }])
+})

@@ -33,11 +33,13 @@ export interface TestAppOptions {
   readonly data?: string
   readonly clock?: Clock
   readonly settings?: Record<string, unknown>
+  /** The compiled threads that look at frames; only with `settings.cameras`. */
+  readonly cameraWorker?: URL
 }
 
-export async function startTestApp ({ data = testFolder(), clock, settings = {} }: TestAppOptions = {}): Promise<TestApp> {
+export async function startTestApp ({ data = testFolder(), clock, settings = {}, cameraWorker }: TestAppOptions = {}): Promise<TestApp> {
   const config = Config.parse({ port: 0, wsPort: 0, data, ...settings })
-  const app = await startApp({ config, log: createLog('silent', false), ...(clock && { clock }) })
+  const app = await startApp({ config, log: createLog('silent', false), ...(clock && { clock }), ...(cameraWorker && { cameraWorker }) })
   onTestFinished(() => app.stop())
   const url = config.broker ?? `mqtt://127.0.0.1:${app.port}`
   return { app, url, connect: async options => await connectTestClient(url, options) }

@@ -56,7 +56,8 @@ export const Config = z.strictObject({
   }).optional(),
   wsOrigins: z.array(z.string()).default([]).describe('origins of web pages, such as https://display.example, that may connect besides those of this host'),
   httpPort: port.optional().describe('/health and /metrics; 0 takes any free port'),
-  data: z.string().min(1).default('./data').describe('folder of the ledger'),
+  data: z.string().min(1).default('./data').describe('folder of the ledger, and of what the broker keeps; with `database` of the latter alone'),
+  database: z.string().regex(/^postgres(ql)?:\/\//, { error: 'must begin with postgres://' }).optional().describe('keep the ledger in this PostgreSQL database, such as postgres://parkmq@h1,h2/parkmq, which several nodes may share; of several hosts the one that can be written is used'),
   users: z.string().min(1).optional().describe('file of the users (`parkmq user`); when absent, `users.yaml` in the data folder if that is there'),
   allowAnonymous: yesOrNo.default(false).describe('let in whoever gives no user name: where there are users, as a display; where there are none, with every right and from wherever `host` can be reached'),
   broker: z.url({ protocol: /^(mqtts?|wss?)$/ }).optional().describe('use this MQTT 5 broker instead of the embedded one'),
@@ -65,7 +66,7 @@ export const Config = z.strictObject({
     cert: file('--broker-cert').optional().describe('file of the certificate that `broker` knows this process by, in PEM'),
     key: file('--broker-key').optional().describe('file of its private key, in PEM, without a passphrase')
   }).optional(),
-  node: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/).default('node-1').describe('name of this process in services/{service}/{node}/status'),
+  node: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/).default('node-1').describe('name of this process in services/{service}/{node}/status, and among those on the same `database`'),
   logLevel: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info').describe('least level that is logged'),
   limits: z.strictObject({
     packetBytes: count(1_024).max(16 * 1024 * 1024).default(512 * 1024).describe('largest MQTT packet that is accepted, in bytes'),
@@ -94,6 +95,7 @@ export const Config = z.strictObject({
     waitingPerLot: count(0).default(1_000).describe('most on the waiting list of one lot'),
     monitorsPerClient: count(0).default(10).describe('most lots that one client monitors at once'),
     monitors: count(0).default(10_000).describe('most monitors of all clients together'),
+    databaseConnections: count(5).max(1_000).default(10).describe('most connections to `database`, besides one for the changes of other nodes'),
     sensorsPerLot: count(1).default(10_000).describe('most sensors with an identity that one lot remembers')
   }).prefault({}),
   times: z.strictObject({
@@ -130,7 +132,7 @@ function lot (id: string, capacity: number, occupied: number): NewLot {
 
 /** The settings that have an environment variable and (in the CLI) a flag. */
 export const VARIABLES = {
-  PARKMQ_HOST: 'host', PARKMQ_PORT: 'port', PARKMQ_WS_PORT: 'wsPort', PARKMQ_HTTP_PORT: 'httpPort', PARKMQ_DATA: 'data',
+  PARKMQ_HOST: 'host', PARKMQ_PORT: 'port', PARKMQ_WS_PORT: 'wsPort', PARKMQ_HTTP_PORT: 'httpPort', PARKMQ_DATA: 'data', PARKMQ_DATABASE: 'database',
   PARKMQ_USERS: 'users', PARKMQ_ALLOW_ANONYMOUS: 'allowAnonymous',
   PARKMQ_BROKER: 'broker', PARKMQ_NODE: 'node', PARKMQ_LOG_LEVEL: 'logLevel',
   PARKMQ_TLS_CERT: 'tls.cert', PARKMQ_TLS_KEY: 'tls.key', PARKMQ_TLS_CA: 'tls.ca',

@@ -8,6 +8,7 @@ import type { Metrics } from '../shared/metrics.js'
 import { Bell, ChangeFeed } from './feed.js'
 import { lotOf } from './records.js'
 import { selectByKeys, type Database } from './rows.js'
+import type { LedgerNodes } from './nodes.js'
 import { LedgerTransaction, type LedgerTimes } from './transaction.js'
 import { WindowsCache } from './windows-cache.js'
 
@@ -22,7 +23,13 @@ export interface LedgerParts {
   readonly clock: Clock
   readonly metrics: Metrics
   readonly times: LedgerTimes
+  /** Runs work in a transaction and commits it; the work may then be run more than once. Default: once, on the one connection there is. */
+  readonly run?: Run
+  /** Where several processes write this ledger: what each tells the others, and how far it may read what they write. */
+  readonly nodes?: LedgerNodes
 }
+
+export type Run = <T>(work: (database: Database, nowMs: number) => Promise<T>) => Promise<T>
 
 export class Ledger {
   readonly feed = new ChangeFeed()
@@ -41,15 +48,22 @@ export class Ledger {
   /** For reads outside a transaction; each sees what is committed. */
   get database (): Database { return this.#parts.database }
 
+  /** What counts as now: on PostgreSQL the database's time, on which all nodes agree. */
+  get clock (): Clock { return this.#parts.clock }
+
+  /** The other processes on this ledger; null where it is this one's alone. */
+  get nodes (): LedgerNodes | null { return this.#parts.nodes ?? null }
+
   /**
-   * Runs `work` in one transaction and commits it to disk. `service` names who for the metrics.
+   * Runs `work` in one transaction and commits it to disk. `service` names who for the metrics. On PostgreSQL `work` may be run
+   * again from its beginning, so it changes nothing but the transaction.
    * Throws `UnavailableError` when the ledger cannot be read or written now; then nothing was changed.
    */
   async transact<T> (service: string, work: (tx: LedgerTransaction) => Promise<T>): Promise<T> {
-    const { database, clock, metrics, times } = this.#parts
+    const { metrics, times, nodes, run = this.#once } = this.#parts
     const startedMs = performance.now()
-    const { result, tx } = await this.#reaching(async () => await database.kysely.transaction().execute(async kysely => {
-      const tx = new LedgerTransaction({ kysely, engine: database.engine }, clock.nowMs(), times, this.#windows)
+    const { result, tx } = await this.#reaching(async () => await run(async (database, nowMs) => {
+      const tx = new LedgerTransaction(database, nowMs, times, this.#windows)
       const result = await work(tx)
       await tx.flush()
       return { result, tx }
@@ -58,7 +72,13 @@ export class Ledger {
     metrics.commitSeconds.observe({ service }, (performance.now() - startedMs) / 1_000)
     if (tx.hasNotices) this.notices.ring()
     this.feed.tell(tx.changedLots, tx.lotsWithChangedBays)
+    nodes?.tell(new Map([...tx.changedLots].map(id => [id, tx.lot(id)?.version ?? null])), tx.lotsWithChangedBays, tx.hasNotices)
     return result
+  }
+
+  #once: Run = async work => {
+    const { database: { kysely, engine }, clock } = this.#parts
+    return await kysely.transaction().execute(async kysely => await work({ kysely, engine }, clock.nowMs()))
   }
 
   /** Runs a read outside a transaction, with the same errors as `transact`. */

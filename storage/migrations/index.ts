@@ -5,13 +5,15 @@ import type { Database, Engine } from '../rows.js'
 import { initial } from './001-initial.js'
 import { auditOfAccess } from './002-audit-of-access.js'
 import { windowsAndWaiting } from './003-windows-and-waiting.js'
+import { severalNodes } from './004-several-nodes.js'
 
 /** Name by number. Names sort in their order. */
 export function migrations (engine: Engine): Record<string, Migration> {
   return {
     '001-initial': { up: initial(engine) },
     '002-audit-of-access': { up: auditOfAccess(engine) },
-    '003-windows-and-waiting': { up: windowsAndWaiting(engine) }
+    '003-windows-and-waiting': { up: windowsAndWaiting(engine) },
+    ...(engine === 'postgres' && { '004-several-nodes': { up: severalNodes } })
   }
 }
 

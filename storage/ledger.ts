@@ -8,7 +8,7 @@ import type { Metrics } from '../shared/metrics.js'
 import { Bell, ChangeFeed } from './feed.js'
 import { lotOf } from './records.js'
 import { selectByKeys, type Database } from './rows.js'
-import type { LedgerNodes } from './nodes.js'
+import type { LedgerNodes, Numbered, Settled } from './nodes.js'
 import { LedgerTransaction, type LedgerTimes } from './transaction.js'
 import { WindowsCache } from './windows-cache.js'
 
@@ -84,6 +84,12 @@ export class Ledger {
   /** Runs a read outside a transaction, with the same errors as `transact`. */
   async read<T> (query: (database: Database) => Promise<T>): Promise<T> {
     return await this.#reaching(async () => await query(this.#parts.database))
+  }
+
+  /** How far the rows of a table may be read in the order of their numbers (nodes.ts); to the last where nobody else writes. */
+  async settled (table: Numbered): Promise<Settled> {
+    const { nodes } = this.#parts
+    return nodes === undefined ? { upTo: Number.MAX_SAFE_INTEGER, isAll: true } : await this.#reaching(async () => await nodes.settled(table))
   }
 
   /** The lots with these ids as they are committed. */

@@ -1,17 +1,21 @@
 // Publishes the audit's lines on `lots/{lot}/events` in their order, at least once, across restarts: the cursor moves
-// only after the broker has a line, and is stored now and then, since a repeat is allowed and a commit is not free.
+// only after the broker has a line, and is stored now and then, since a repeat is allowed and a commit is not free. Where several
+// nodes share a ledger, each tells all events on its own broker, with a cursor of its own.
 import type { Bus } from '../../shared/bus.js'
 import type { Clock, Timer } from '../../shared/clock.js'
 import type { Log } from '../../shared/log.js'
 import type { Metrics } from '../../shared/metrics.js'
 import { Pump } from '../../shared/pump.js'
 import { topics } from '../../shared/topics.js'
-import { cursorOf, eventsAfter, moveCursor } from '../../storage/audit.js'
+import { cursorOf, eventsAfter, moveCursor, newestLine } from '../../storage/audit.js'
 import type { Ledger } from '../../storage/ledger.js'
+import { eventsCursor } from '../../storage/node-rows.js'
 
 const CURSOR = 'events'
 const EVENTS_AT_ONCE = 200
 const STORE_EVERY_MS = 1_000
+/** How long lines wait that another node may still put a line before, in milliseconds. */
+const SETTLE_MS = 20
 
 export interface OutboxParts {
   readonly bus: Bus
@@ -26,13 +30,16 @@ const EVENT = { qos: 1, retain: false, properties: { contentType: 'application/j
 export class Outbox {
   readonly #parts: OutboxParts
   readonly #unlisten: () => void
+  readonly #cursor: string
   #position = 0
   #stored = 0
   readonly #pump: Pump
   #timer: Timer | null = null
+  #settling: Timer | null = null
 
   private constructor (parts: OutboxParts) {
     this.#parts = parts
+    this.#cursor = parts.ledger.nodes === null ? CURSOR : eventsCursor(parts.ledger.nodes.node)
     this.#pump = new Pump({
       clock: parts.clock,
       work: async () => {
@@ -50,8 +57,10 @@ export class Outbox {
   /** Starts where the last run stopped; what was not told then is told now. */
   static async start (parts: OutboxParts): Promise<Outbox> {
     const outbox = new Outbox(parts)
-    const position = await parts.ledger.read(async database => await cursorOf(database, CURSOR))
-    outbox.#position = outbox.#stored = position ?? 0
+    const { ledger } = parts
+    const position = await ledger.read(async database => await cursorOf(database, outbox.#cursor))
+    // A new node has no subscriber yet who could have waited for what the others told before.
+    outbox.#position = outbox.#stored = position ?? (ledger.nodes === null ? 0 : await ledger.read(newestLine))
     if (position === null) await outbox.#store(true)
     outbox.#pump.wake()
     return outbox
@@ -62,6 +71,7 @@ export class Outbox {
     this.#unlisten()
     await this.#pump.stop()
     this.#timer?.cancel()
+    this.#settling?.cancel()
     await this.#store()
   }
 
@@ -75,8 +85,12 @@ export class Outbox {
   async #drain (): Promise<void> {
     const { bus, ledger, metrics } = this.#parts
     for (;;) {
-      const { events, position } = await ledger.read(async database => await eventsAfter(database, this.#position, EVENTS_AT_ONCE))
-      if (position === null) return
+      const { upTo, isAll } = await ledger.settled('audit')
+      const { events, position } = await ledger.read(async database => await eventsAfter(database, this.#position, EVENTS_AT_ONCE, upTo))
+      if (position === null) {
+        if (!isAll) this.#lookAgain()
+        return
+      }
       await Promise.all(events.map(event => bus.publish(topics.events(event.lot), JSON.stringify(event), EVENT)))
       metrics.published.inc({ kind: 'event' }, events.length)
       this.#position = position
@@ -84,10 +98,17 @@ export class Outbox {
     }
   }
 
+  #lookAgain (): void {
+    this.#settling ??= this.#parts.clock.after(SETTLE_MS, () => {
+      this.#settling = null
+      this.#pump.wake()
+    })
+  }
+
   async #store (force = false): Promise<void> {
     const position = this.#position
     if (position === this.#stored && !force) return
-    await this.#parts.ledger.transact('events', async tx => await moveCursor(tx.database, CURSOR, position))
+    await this.#parts.ledger.transact('events', async tx => await moveCursor(tx.database, this.#cursor, position))
     this.#stored = position
   }
 }

@@ -1,6 +1,7 @@
 // What the database keeps of each node: which notices it has sent, and when it was last there. Every node sends every notice on
 // its own broker, since only that knows whom it reaches; a notice is forgotten when all nodes have sent it.
 import { sql } from 'kysely'
+import { lockNames } from './locks.js'
 import type { Database } from './rows.js'
 import type { NoticesTable } from './tables.js'
 import { noticeOf, type Notice } from './waiting.js'
@@ -12,7 +13,10 @@ export async function noticesOfNode ({ kysely }: Database, node: string, upTo: n
 }
 
 /** This node has sent all notices up to `position`. */
-export async function passNotices ({ kysely }: Database, node: string, position: number): Promise<void> {
+export async function passNotices (database: Database, node: string, position: number): Promise<void> {
+  const { kysely } = database
+  // One node after the other: of two at once, neither would see that it is the last.
+  await lockNames(database, ['notices'])
   await sql`update nodes set noticed = ${position} where node = ${node} and noticed < ${position}`.execute(kysely)
   await sql`delete from notices where id <= (select min(noticed) from nodes)`.execute(kysely)
 }
@@ -24,6 +28,7 @@ export async function passNotices ({ kysely }: Database, node: string, position:
 export async function forgetNodes ({ kysely }: Database, beforeMs: number): Promise<void> {
   await sql`delete from nodes where seen_at_ms < ${beforeMs}`.execute(kysely)
   await sql`delete from cursors where name like ${`${eventsCursor('')}%`} and name not in (select ${eventsCursor('')} || node from nodes)`.execute(kysely)
+  await sql`delete from transactions where at_ms < ${beforeMs}`.execute(kysely)
   await sql`delete from notices where at_ms < ${beforeMs} or id <= (select min(noticed) from nodes)`.execute(kysely)
 }
 

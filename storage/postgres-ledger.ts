@@ -41,7 +41,7 @@ export async function openPostgresLedger ({ config, clock, metrics, log, nowMs }
     const time = new DatabaseTime(clock)
     try {
       const nodes = await PostgresNodes.start({ target, node, database, clock, log })
-      const { run } = new PostgresTransactions({ kysely, node, slots: Math.max(1, connections - FOR_READS), time, ...(nowMs && { nowMs }) })
+      const { run } = new PostgresTransactions({ kysely, slots: Math.max(1, connections - FOR_READS), time, ...(nowMs && { nowMs }) })
       const ledger = new Ledger({
         database, metrics, times, run, nodes,
         clock: nowMs ? { nowMs, after: time.after } : time,

@@ -52,6 +52,7 @@ export class PostgresNodes implements LedgerNodes {
   #timer: Timer | null = null
   #working: Promise<void> = Promise.resolve()
   #stopped = false
+  #failing = false
 
   private constructor (parts: NodesParts) {
     this.#parts = parts
@@ -163,7 +164,6 @@ export class PostgresNodes implements LedgerNodes {
       if (this.#client !== client) return
       this.#client = null
       if (this.#stopped) return
-      this.#parts.log?.warn('the connection for changes to the database is lost; it is made again')
       this.#arm(0)
     })
   }
@@ -180,8 +180,12 @@ export class PostgresNodes implements LedgerNodes {
     try {
       if (this.#client) await this.#compare(this.#client, false)
       else await this.#connectAgain()
+      if (this.#failing) this.#parts.log?.info('changes of other nodes are heard again')
+      this.#failing = false
     } catch (err) {
-      this.#parts.log?.debug({ err }, 'the lots could not be compared with the database; trying again')
+      // Said once for a fault that lasts, not at every try.
+      if (!this.#failing) this.#parts.log?.warn({ err }, 'changes of other nodes are not heard; trying again')
+      this.#failing = true
       delayMs = CONNECT_AGAIN_MS
       const client = this.#client
       this.#client = null
@@ -202,7 +206,6 @@ export class PostgresNodes implements LedgerNodes {
       throw error
     }
     this.#use(client)
-    this.#parts.log?.info('changes of other nodes are heard again')
   }
 
   /** Tells of lots whose version is another than the one told last, or of all. */

@@ -1,6 +1,6 @@
 // Carries out transactions on PostgreSQL. Several nodes write at once, so one may lose against another and is tried again; and a
 // connection may end between COMMIT and its answer. Then nobody knows whether it is committed, and doing it again could do it
-// twice. Each transaction therefore leaves a mark in a row of its own (node, slot), with its first statement: whether the mark is
+// twice. Each transaction therefore leaves a mark in a row of its own (process, slot), with its first statement: whether the mark is
 // there afterwards is whether it is committed, for whatever was in it. Asking for it takes the row's lock, so it waits for a
 // commit that is still on its way.
 import { randomUUID } from 'node:crypto'
@@ -23,7 +23,6 @@ const ASK_EVERY_MS = 100
 
 export interface TransactionsParts {
   readonly kysely: Kysely<Tables>
-  readonly node: string
   /** Most transactions at the same time: as many as there are connections for them. */
   readonly slots: number
   readonly time: DatabaseTime
@@ -62,6 +61,8 @@ const LEARN_EVERY_MS = 10_000
 
 export class PostgresTransactions {
   readonly #parts: TransactionsParts
+  /** Not the node's name: a process that lost it may still have a commit in doubt. */
+  readonly #process = randomUUID()
   readonly #free: number[]
   readonly #waiting: ((slot: number) => void)[] = []
 
@@ -110,11 +111,11 @@ export class PostgresTransactions {
 
   /** The first statement: it also gives the transaction its number before any row of the audit or notices gets one (settled.ts). */
   async #begin (kysely: Kysely<Tables>, slot: number, mark: string): Promise<number> {
-    const { node, time, nowMs } = this.#parts
+    const { time, nowMs } = this.#parts
     const askedAtMs = performance.now()
-    const { rows: [row] } = await sql<{ now_ms: number }>`insert into transactions (node, slot, mark) values (${node}, ${slot}, ${mark})
-      on conflict (node, slot) do update set mark = excluded.mark
-      returning floor(extract(epoch from clock_timestamp()) * 1000)::bigint as now_ms`.execute(kysely)
+    const { rows: [row] } = await sql<{ now_ms: number }>`insert into transactions (process, slot, mark, at_ms)
+      values (${this.#process}, ${slot}, ${mark}, floor(extract(epoch from clock_timestamp()) * 1000)::bigint)
+      on conflict (process, slot) do update set mark = excluded.mark, at_ms = excluded.at_ms returning at_ms as now_ms`.execute(kysely)
     if (!row) throw new Error('the mark of a transaction was not written')
     time.learn(row.now_ms, askedAtMs)
     return nowMs?.() ?? row.now_ms
@@ -122,11 +123,11 @@ export class PostgresTransactions {
 
   /** Whether the transaction with this mark is committed, once that is certain. `cause` is why it is asked. */
   async #isCommitted (slot: number, mark: string, cause: unknown): Promise<boolean> {
-    const { kysely, node } = this.#parts
+    const { kysely } = this.#parts
     const untilMs = performance.now() + RESOLVE_WITHIN_MS
     for (;;) {
       try {
-        const { rows: [row] } = await sql<{ mark: string }>`select mark from transactions where node = ${node} and slot = ${slot} for update`.execute(kysely)
+        const { rows: [row] } = await sql<{ mark: string }>`select mark from transactions where process = ${this.#process} and slot = ${slot} for update`.execute(kysely)
         return row?.mark === mark
       } catch (error) {
         if (!isPostgresUnavailable(error)) throw error

@@ -4,8 +4,8 @@ import { Kysely, PostgresDialect, sql } from 'kysely'
 import { messageOf, OperatorError } from '../shared/errors.js'
 import type { Log } from '../shared/log.js'
 import { appliedMigrations, migrate, migrations } from './migrations/index.js'
-import { WritablePool } from './postgres-pool.js'
-import type { PostgresTarget } from './postgres-url.js'
+import { WritablePool, writableHost } from './postgres-pool.js'
+import { parsePostgresUrl, type PostgresTarget } from './postgres-url.js'
 import type { Database } from './rows.js'
 import type { Tables } from './tables.js'
 
@@ -48,6 +48,19 @@ export async function openPostgres ({ target, node, connections, log }: Postgres
   }
 }
 
+/** What `parkmq doctor` tells of a database. Throws why it cannot be used. */
+export async function describePostgres (url: string): Promise<{ host: string, version: string, commit: string, isSafe: boolean }> {
+  const target = parsePostgresUrl(url)
+  const kysely = new Kysely<Tables>({ dialect: new PostgresDialect({ pool: new WritablePool({ target, max: 1, name: 'parkmq doctor' }) }) })
+  try {
+    const { host, port } = await writableHost(target, 'parkmq doctor')
+    const { rows: [row] } = await sql<{ version: string }>`select current_setting('server_version') as version`.execute(kysely)
+    return { host: `${host}:${port}`, version: row?.version ?? '', ...await safetyOf(kysely) }
+  } finally {
+    await kysely.destroy()
+  }
+}
+
 async function prepare (target: PostgresTarget, name: string): Promise<void> {
   // The lock's connection does nothing else: the migrations have one of their own, for as long as they take.
   const guard = new Kysely<Tables>({ dialect: new PostgresDialect({ pool: new WritablePool({ target, max: 1, name, timeouts: false }) }) })
@@ -81,8 +94,12 @@ async function refuseForeign (database: Database, name: string): Promise<void> {
 
 /** PUBACK means what the server's settings make of a commit: that is the operator's, and said where it is less than it sounds. */
 async function warn (kysely: Kysely<Tables>, log: Log | undefined): Promise<void> {
+  const { commit, isSafe } = await safetyOf(kysely)
+  if (!isSafe) log?.warn({ commit }, 'the database answers a commit before it is on disk: what was acknowledged may be lost in a crash of its machine')
+}
+
+async function safetyOf (kysely: Kysely<Tables>): Promise<{ commit: string, isSafe: boolean }> {
   const { rows: [row] } = await sql<{ commit: string, sync: string }>`select current_setting('synchronous_commit') as commit, current_setting('fsync') as sync`.execute(kysely)
-  if (row?.commit === 'off' || row?.sync === 'off') {
-    log?.warn({ synchronous_commit: row.commit, fsync: row.sync }, 'the database answers a commit before it is on disk: what was acknowledged may be lost in a crash of its machine')
-  }
+  const { commit = '', sync = '' } = row ?? {}
+  return { commit: `synchronous_commit ${commit}, fsync ${sync}`, isSafe: commit !== 'off' && sync === 'on' }
 }

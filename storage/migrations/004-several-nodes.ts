@@ -11,10 +11,11 @@ export async function severalNodes (db: Kysely<unknown>): Promise<void> {
     .execute()
   // A few rows that every transaction changes: with room for new versions on their page, and no index on what changes.
   await db.schema.createTable('transactions')
-    .addColumn('node', 'text', c => c.notNull())
+    .addColumn('process', 'text', c => c.notNull())
     .addColumn('slot', 'bigint', c => c.notNull())
     .addColumn('mark', 'text', c => c.notNull())
-    .addPrimaryKeyConstraint('transactions_key', ['node', 'slot'])
+    .addColumn('at_ms', 'bigint', c => c.notNull())
+    .addPrimaryKeyConstraint('transactions_key', ['process', 'slot'])
     .modifyEnd(sql`with (fillfactor = 10)`)
     .execute()
 }

@@ -90,9 +90,13 @@ export async function startPostgres ({ safe = false }: { safe?: boolean } = {}):
     server = null
     if (!child || child.exitCode !== null) return
     const ended = once(child, 'exit')
-    // Its children notice that it is gone, and the next start waits until they have.
+    const children = signal === 'SIGKILL' ? childrenOf(child.pid ?? 0) : []
     child.kill(signal)
+    for (const pid of children) killed(pid)
     await ended
+    // The next start needs their memory.
+    const untilMs = Date.now() + PATIENCE_MS
+    while (children.some(isThere) && Date.now() < untilMs) await new Promise(resolve => setTimeout(resolve, 10))
   }
   let databases = 0
   const urlOf = (name: string): string => `postgres://parkmq@127.0.0.1:${port}/${name}`
@@ -122,6 +126,23 @@ export async function startPostgres ({ safe = false }: { safe?: boolean } = {}):
       rmSync(folder, { recursive: true, force: true, maxRetries: 5 })
     }
   }
+}
+
+function childrenOf (pid: number): number[] {
+  return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').filter(text => text !== '').map(Number)
+}
+
+/** One that has ended by itself meanwhile is as good. */
+function killed (pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
+  }
+}
+
+function isThere (pid: number): boolean {
+  return existsSync(`/proc/${pid}`)
 }
 
 async function answers (port: number): Promise<boolean> {

@@ -33,6 +33,11 @@ export function isConnectionLost (error: unknown): boolean {
   return !SQLSTATE.test(code) || /^(08...|57P..|25P03)$/.test(code)
 }
 
+/** Whether the connection has a plan from before a table was changed, by a newer parkmq: a new connection has none. */
+export function isOldPlan (error: unknown): boolean {
+  return codeOf(error) === '0A000' && error instanceof Error && error.message.startsWith('cached plan')
+}
+
 /** Whether a server says that it is none that can be written: the next one is to be looked for. */
 export function isReadOnly (error: unknown): boolean {
   return codeOf(error) === '25006'
@@ -40,12 +45,12 @@ export function isReadOnly (error: unknown): boolean {
 
 /** Whether the transaction lost against another one and would be carried out if it came again. */
 export function isConflict (error: unknown): boolean {
-  return CONFLICT.test(codeOf(error))
+  return CONFLICT.test(codeOf(error)) || isOldPlan(error)
 }
 
 /** Whether the error says that the ledger cannot be read or written now, rather than that a statement is wrong. */
 export function isPostgresUnavailable (error: unknown): boolean {
-  if (error instanceof NoWritableHostError) return true
+  if (error instanceof NoWritableHostError || isOldPlan(error)) return true
   const code = codeOf(error)
   if (SQLSTATE.test(code)) return AWAY.test(code)
   return NETWORK.test(code) || (error instanceof Error && DRIVER.test(error.message))

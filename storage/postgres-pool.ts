@@ -4,7 +4,7 @@ import type { PostgresPool, PostgresPoolClient } from 'kysely'
 import pg from 'pg'
 import { messageOf } from '../shared/errors.js'
 import type { Log } from '../shared/log.js'
-import { isConnectionLost, isReadOnly, NoWritableHostError } from './postgres-errors.js'
+import { isConnectionLost, isOldPlan, isReadOnly, NoWritableHostError } from './postgres-errors.js'
 import type { PostgresHost, PostgresTarget } from './postgres-url.js'
 
 /** How long a host may take to answer before the next one is tried, in milliseconds. */
@@ -96,9 +96,9 @@ export class WritablePool implements PostgresPool {
       // What the lost connection had begun is rolled back by the server; a second error would hide the first.
       if (text === 'rollback' && lost) return NOTHING
       try {
-        return await client.query(text, [...values])
+        return await client.query({ name: nameOf(text), text, values: [...values] })
       } catch (error) {
-        if (isConnectionLost(error)) lost = true
+        if (isConnectionLost(error) || isOldPlan(error)) lost = true
         if (isReadOnly(error)) {
           lost = true
           this.#forget(pool)
@@ -114,6 +114,21 @@ export class WritablePool implements PostgresPool {
       }
     }
   }
+}
+
+/**
+ * Names of statements, so that the server keeps their plans for a connection: a quarter of its work for a batch. There are few texts (rows.ts); those with a list of
+ * values of any length are many, and the later ones have no name.
+ */
+const names = new Map<string, string>()
+const MOST_NAMES = 200
+
+function nameOf (text: string): string | undefined {
+  const known = names.get(text)
+  if (known !== undefined || names.size >= MOST_NAMES) return known
+  const name = `parkmq_${names.size}`
+  names.set(text, name)
+  return name
 }
 
 /** All connections are in use and none came back in time: that says nothing of the host. */

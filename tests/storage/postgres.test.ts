@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
+import type { Id } from '../../shared/lot.js'
 import { openTestLedger, startPostgres, whyNoPostgres, type TestPostgres } from '../support/postgres.js'
 import { ledgerContract } from './contract.js'
 import { windowsContract } from './windows.contract.js'
@@ -32,6 +33,20 @@ describe.skipIf(ABSENT !== null)(`PostgreSQL${ABSENT === null ? '' : ` (skipped:
     const ledgers = await Promise.all(['a', 'b', 'c', 'd'].map(async node => await openTestLedger(url, { node })))
     for (const ledger of ledgers) onTestFinished(() => ledger.close())
     expect(await Promise.all(ledgers.map(ledger => ledger.lotIds()))).toEqual([[], [], [], []])
+  })
+
+  test('a table that a newer parkmq gives a column is read on', async () => {
+    const url = await server.database()
+    const ledger = await openTestLedger(url)
+    onTestFinished(() => ledger.close())
+    const touch = async (): Promise<Id[]> => await ledger.transact('test', async tx => {
+      await tx.load(['A' as Id])
+      return await tx.database.kysely.selectFrom('lots').selectAll().execute().then(rows => rows.map(({ id }) => id))
+    })
+    // Often enough that the server keeps the plan.
+    for (let i = 0; i < 8; i++) await touch()
+    await server.query(url, 'alter table lots add column colour text')
+    expect(await touch()).toEqual([])
   })
 
   test('a name that another process has is refused, and free again when that has ended', async () => {

@@ -2,7 +2,7 @@
 // to run as root, so it runs as Debian's user `postgres` there.
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, chownSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { appendFileSync, chmodSync, chownSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -27,6 +27,8 @@ export interface TestPostgres {
   kill (): Promise<void>
   /** Starts it again with what it has on disk. */
   start (): Promise<void>
+  /** Makes a standby the primary. */
+  promote (): Promise<void>
   /** Stops it for good and removes its folder. */
   close (): Promise<void>
 }
@@ -54,8 +56,14 @@ export function whyNoPostgres (): string | null {
   return reason
 }
 
-/** `safe`: every commit is synced to disk, for what kills the server; other tests have no use for the wait. */
-export async function startPostgres ({ safe = false }: { safe?: boolean } = {}): Promise<TestPostgres> {
+export interface PostgresOptions {
+  /** Every commit is synced to disk, for what kills the server; other tests have no use for the wait. */
+  readonly safe?: boolean
+  /** It is a standby of this server, which from then on answers no commit that the standby does not have. */
+  readonly standbyOf?: TestPostgres
+}
+
+export async function startPostgres ({ safe = false, standbyOf }: PostgresOptions = {}): Promise<TestPostgres> {
   const programs = findPostgres()
   if (programs === null) throw new Error('PostgreSQL is not installed')
   const folder = mkdtempSync(join(tmpdir(), 'parkmq-postgres-'))
@@ -64,11 +72,16 @@ export async function startPostgres ({ safe = false }: { safe?: boolean } = {}):
   chmodSync(folder, 0o700)
   const as = { ...(user ?? {}), env: { ...process.env, HOME: folder, LC_ALL: 'C' }, cwd: folder }
   const data = join(folder, 'data')
-  const init = spawnSync(join(programs, 'initdb'), ['-D', data, '-A', 'trust', '-U', 'parkmq', '--no-locale', '-E', 'UTF8', '--no-sync'], { ...as, encoding: 'utf8' })
-  if (init.status !== 0) throw new Error(`initdb failed: ${init.stderr}`)
+  const run = (program: string, args: readonly string[]): void => {
+    const done = spawnSync(join(programs, program), args, { ...as, encoding: 'utf8' })
+    if (done.status !== 0) throw new Error(`${program} failed: ${done.stderr}`)
+  }
+  if (standbyOf) run('pg_basebackup', ['-D', data, '-R', '-X', 'stream', '-c', 'fast', '-d', `host=127.0.0.1 port=${standbyOf.port} user=parkmq application_name=standby`])
+  else run('initdb', ['-D', data, '-A', 'trust', '-U', 'parkmq', '--no-locale', '-E', 'UTF8', '--no-sync'])
   const port = await freePort()
-  writeFileSync(join(data, 'postgresql.auto.conf'), [
-    `port = ${port}`, 'listen_addresses = \'127.0.0.1\'', 'unix_socket_directories = \'\'', 'max_connections = 100', 'shared_buffers = 32MB',
+  // Behind what the base backup has there: the way to its primary.
+  appendFileSync(join(data, 'postgresql.auto.conf'), [
+    '', `port = ${port}`, 'listen_addresses = \'127.0.0.1\'', 'unix_socket_directories = \'\'', 'max_connections = 100', 'shared_buffers = 32MB',
     'deadlock_timeout = 200ms', ...(safe ? [] : ['fsync = off']), ''
   ].join('\n'))
   let server: ChildProcess | null = null
@@ -99,7 +112,6 @@ export async function startPostgres ({ safe = false }: { safe?: boolean } = {}):
     while (children.some(isThere) && Date.now() < untilMs) await new Promise(resolve => setTimeout(resolve, 10))
   }
   let databases = 0
-  const urlOf = (name: string): string => `postgres://parkmq@127.0.0.1:${port}/${name}`
   const query = async <R extends pg.QueryResultRow>(url: string, text: string, values: unknown[] = []): Promise<R[]> => {
     const client = new pg.Client({ connectionString: url })
     await client.connect()
@@ -110,15 +122,31 @@ export async function startPostgres ({ safe = false }: { safe?: boolean } = {}):
     }
   }
   await start()
+  if (standbyOf) {
+    const there = urlAt(standbyOf.port)
+    await standbyOf.query(there, 'alter system set synchronous_standby_names = \'standby\'')
+    await standbyOf.query(there, 'select pg_reload_conf()')
+    const untilMs = Date.now() + PATIENCE_MS
+    while ((await standbyOf.query(there, 'select from pg_stat_replication where sync_state = \'sync\'')).length === 0) {
+      if (Date.now() > untilMs) throw new Error(`the standby did not follow: ${said}`)
+      await new Promise(resolve => setTimeout(resolve, 50))
+    }
+  }
   return {
     port,
     query,
     async database () {
       const name = `test_${++databases}`
-      await query(urlOf('postgres'), `create database ${name}`)
-      return urlOf(name)
+      await query(urlAt(port), `create database ${name}`)
+      return urlAt(port, name)
     },
     start,
+    async promote () {
+      // No standby is left that a commit could wait for.
+      await query(urlAt(port), 'select pg_promote()')
+      await query(urlAt(port), 'alter system set synchronous_standby_names = \'\'')
+      await query(urlAt(port), 'select pg_reload_conf()')
+    },
     kill: async () => await stop('SIGKILL'),
     async close () {
       await stop('SIGQUIT')
@@ -143,6 +171,10 @@ function killed (pid: number): void {
 
 function isThere (pid: number): boolean {
   return existsSync(`/proc/${pid}`)
+}
+
+function urlAt (port: number, name = 'postgres'): string {
+  return `postgres://parkmq@127.0.0.1:${port}/${name}`
 }
 
 async function answers (port: number): Promise<boolean> {

@@ -6,6 +6,17 @@ import { AskingClient } from '../support/asking.js'
 import { PROGRAM, startProcess } from '../support/process.js'
 import { ABSENT, serverOfFile, SKIPPED } from './support.js'
 
+test('who keeps the ledger in a file never loads the driver of PostgreSQL', () => {
+  const app = new URL('../../dist/cli/app.js', import.meta.url).href
+  const loaded = (code: string): string => spawnSync(process.execPath, ['--input-type=module', '-e', `
+    ${code}
+    const { Module } = await import('node:module')
+    console.log(Object.keys(Module._cache).filter(path => /node_modules.(pg)[^/\\\\]*.lib/.test(path)).length)
+  `], { encoding: 'utf8' }).stdout.trim()
+  expect(loaded(`await import(${JSON.stringify(app)})`)).toBe('0')
+  expect(Number(loaded(`await import(${JSON.stringify(app.replace('cli/app', 'storage/postgres'))})`))).toBeGreaterThan(0)
+})
+
 describe.skipIf(ABSENT !== null)(`the commands with a database${SKIPPED}`, () => {
   const server = serverOfFile()
   const run = (...args: string[]) => spawnSync(process.execPath, [PROGRAM, ...args], { encoding: 'utf8', timeout: 20_000 })

@@ -35,6 +35,10 @@ export class Ledger {
   readonly feed = new ChangeFeed()
   /** Rung after every commit that left notices (waiting.ts). */
   readonly notices = new Bell()
+  /** What counts as now: on PostgreSQL the database's time, on which all nodes agree. */
+  readonly clock: Clock
+  /** The other processes on this ledger; null where it is this one's alone. */
+  readonly nodes: LedgerNodes | null
   readonly #windows = new WindowsCache()
   /** Why the last transaction or read failed; null when it did not. */
   #failing: UnavailableError | null = null
@@ -43,16 +47,12 @@ export class Ledger {
 
   constructor (parts: LedgerParts) {
     this.#parts = parts
+    this.clock = parts.clock
+    this.nodes = parts.nodes ?? null
   }
 
   /** For reads outside a transaction; each sees what is committed. */
   get database (): Database { return this.#parts.database }
-
-  /** What counts as now: on PostgreSQL the database's time, on which all nodes agree. */
-  get clock (): Clock { return this.#parts.clock }
-
-  /** The other processes on this ledger; null where it is this one's alone. */
-  get nodes (): LedgerNodes | null { return this.#parts.nodes ?? null }
 
   /**
    * Runs `work` in one transaction and commits it to disk. `service` names who for the metrics. On PostgreSQL `work` may be run
@@ -60,7 +60,7 @@ export class Ledger {
    * Throws `UnavailableError` when the ledger cannot be read or written now; then nothing was changed.
    */
   async transact<T> (service: string, work: (tx: LedgerTransaction) => Promise<T>): Promise<T> {
-    const { metrics, times, nodes, run = this.#once } = this.#parts
+    const { metrics, times, run = this.#once } = this.#parts
     const startedMs = performance.now()
     const { result, tx } = await this.#reaching(async () => await run(async (database, nowMs) => {
       const tx = new LedgerTransaction(database, nowMs, times, this.#windows)
@@ -72,7 +72,7 @@ export class Ledger {
     metrics.commitSeconds.observe({ service }, (performance.now() - startedMs) / 1_000)
     if (tx.hasNotices) this.notices.ring()
     this.feed.tell(tx.changedLots, tx.lotsWithChangedBays)
-    nodes?.tell(new Map([...tx.changedLots].map(id => [id, tx.lot(id)?.version ?? null])), tx.lotsWithChangedBays, tx.hasNotices)
+    this.nodes?.tell(new Map([...tx.changedLots].map(id => [id, tx.lot(id)?.version ?? null])), tx.lotsWithChangedBays, tx.hasNotices)
     return result
   }
 
@@ -88,8 +88,8 @@ export class Ledger {
 
   /** How far the rows of a table may be read in the order of their numbers (nodes.ts); to the last where nobody else writes. */
   async settled (table: Numbered): Promise<Settled> {
-    const { nodes } = this.#parts
-    return nodes === undefined ? { upTo: Number.MAX_SAFE_INTEGER, isAll: true } : await this.#reaching(async () => await nodes.settled(table))
+    const { nodes } = this
+    return nodes === null ? { upTo: Number.MAX_SAFE_INTEGER, isAll: true } : await this.#reaching(async () => await nodes.settled(table))
   }
 
   /** The lots with these ids as they are committed. */

@@ -39,14 +39,15 @@ export async function openPostgresLedger ({ config, clock, metrics, log, nowMs }
     const opened = await openPostgres({ target, node, connections, log })
     const { database, database: { kysely } } = opened
     const time = new DatabaseTime(clock)
+    let nodes: PostgresNodes | null = null
     try {
-      const nodes = await PostgresNodes.start({ target, node, database, clock, log })
+      nodes = await PostgresNodes.start({ target, node, database, clock, log })
       const { run } = new PostgresTransactions({ kysely, slots: Math.max(1, connections - FOR_READS), time, ...(nowMs && { nowMs }) })
       const ledger = new Ledger({
         database, metrics, times, run, nodes,
         clock: nowMs ? { nowMs, after: time.after } : time,
         close: async () => {
-          await nodes.stop()
+          await nodes?.stop()
           await opened.close()
           release()
         },
@@ -59,6 +60,7 @@ export async function openPostgresLedger ({ config, clock, metrics, log, nowMs }
       await ledger.transact('start', async () => {})
       return ledger
     } catch (error) {
+      await nodes?.stop()
       await opened.close()
       throw error
     }

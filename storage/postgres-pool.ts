@@ -96,7 +96,8 @@ export class WritablePool implements PostgresPool {
       // What the lost connection had begun is rolled back by the server; a second error would hide the first.
       if (text === 'rollback' && lost) return NOTHING
       try {
-        return await client.query({ name: nameOf(text), text, values: [...values] })
+        // Without values there is little to plan: begin, commit.
+        return values.length === 0 ? await client.query(text) : await client.query({ name: nameOf(text), text, values: [...values] })
       } catch (error) {
         if (isConnectionLost(error) || isOldPlan(error)) lost = true
         if (isReadOnly(error)) {

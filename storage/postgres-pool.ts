@@ -12,7 +12,11 @@ const CONNECT_WITHIN_MS = 2_000
 /** What the server gives up after: a statement, a wait for a lock, a transaction whose process says nothing more, in milliseconds. */
 const STATEMENT_MS = 10_000
 const LOCK_MS = 5_000
-const IDLE_IN_TRANSACTION_MS = 10_000
+/**
+ * Far less than LOCK_MS: a process that is stopped in a transaction, with another behind it, must not make others fail that wait for
+ * its locks. A process that is only slow for so long tries again.
+ */
+const IDLE_IN_TRANSACTION_MS = 1_500
 /** The server may be out of reach and never say so: after this the connection counts as lost. */
 const ANSWER_WITHIN_MS = STATEMENT_MS + 2_000
 

@@ -19,16 +19,16 @@ export async function pause (ms: number): Promise<void> {
   await new Promise(resolve => setTimeout(resolve, ms))
 }
 
-async function connect (node: TestApp | undefined): Promise<MqttClient> {
+async function connect (node: Pick<TestApp, 'url'> | undefined): Promise<MqttClient> {
   const client = await connectMqtt(node?.url ?? '', { reconnect: true, clean: false, sessionExpirySeconds: 60, clientId: `load-${randomBytes(6).toString('hex')}` })
   onTestFinished(() => endMqtt(client))
   return client
 }
 
 export interface LoadParts {
-  readonly nodes: readonly TestApp[]
+  readonly nodes: readonly Pick<TestApp, 'url' | 'connect'>[]
   readonly query: <R extends object>(text: string) => Promise<R[]>
-  /** Says that the database answers again: the next acknowledgement is what is waited for. */
+  /** From now on the next acknowledgement is waited for: a node is gone, or the database answers again. */
   readonly faults: (isBack: () => void) => Promise<void>
 }
 
@@ -36,7 +36,7 @@ export interface LoadParts {
 export async function underLoad ({ nodes, query, faults }: LoadParts): Promise<string> {
   let over = false
   let backAtMs: number | null = null
-  /** From each time that the database answers again to the next acknowledgement. */
+  /** From each fault, or its end, to the next acknowledgement. */
   const gapsMs: number[] = []
   const acknowledged = (): void => {
     if (backAtMs !== null) gapsMs.push(Math.round(performance.now() - backAtMs))
@@ -113,5 +113,5 @@ export async function underLoad ({ nodes, query, faults }: LoadParts): Promise<s
   }
   // There was a load, or this proves nothing.
   expect(granted.size).toBeGreaterThan(20)
-  return `${granted.size} reservations, ${replays} requests sent again; from the database's first answer to the next acknowledgement: ${gapsMs.join(', ')} ms`
+  return `${granted.size} reservations, ${replays} requests sent again; from each fault, or its end, to the next acknowledgement: ${gapsMs.join(', ')} ms`
 }

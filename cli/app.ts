@@ -52,15 +52,17 @@ export interface App {
 type Stop = () => Promise<void>
 
 /** Starts everything. When it resolves, clients are let in. On an error, what was started is stopped again. */
-export async function startApp ({ config, log, clock = systemClock, metrics = createMetrics(), experiment, cameraWorker }: AppParts): Promise<App> {
+export async function startApp ({ config, log, clock: ownClock = systemClock, metrics = createMetrics(), experiment, cameraWorker }: AppParts): Promise<App> {
   const stops: Stop[] = []
   let stopping: Promise<void> | null = null
   const stop = async (): Promise<void> => await (stopping ??= stopAll(stops, log))
   try {
     // A wrong one is told before anything is opened.
     const cameras = config.cameras === undefined ? null : await readCameras(config.cameras)
-    const ledger = await openLedger({ config, clock, metrics })
+    const ledger = await openLedger({ config, clock: ownClock, metrics, log })
     stops.push(() => ledger.close())
+    // The time on which all nodes of a database agree.
+    const { clock } = ledger
     await seedLots(ledger, config.lots, lotDefaultsOf(config))
     const audit = createAccessAudit({ ledger, clock, log, metrics })
     const onAccess = audit.note

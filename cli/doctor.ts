@@ -12,6 +12,7 @@ import { connectMqtt, endMqtt, LoginRefusedError, shownUrl, type ConnectOptions 
 import { createRequester } from '../shared/requester.js'
 import { isFolderInUse } from '../storage/sqlite.js'
 import { accessChecks } from './access-checks.js'
+import { checkDatabase } from './database-check.js'
 import { accessJson, accessText } from './access-table.js'
 import { shownChecks, type Check } from './check.js'
 import { loginOf, withLogin, type LoginOptions } from './client.js'
@@ -26,6 +27,7 @@ interface DoctorOptions extends LoginOptions {
   port?: string
   wsPort?: string
   data?: string
+  database?: string
   users?: string
   allowAnonymous?: boolean
   tlsCert?: string
@@ -50,6 +52,7 @@ export function doctorCommand (): Command {
     .option('--access', 'print who may do what, by role, and nothing else')
     .option('--config <file>', 'settings in YAML or JSON (PARKMQ_CONFIG)')
     .option('--data <folder>', 'folder of the ledger')
+    .option('--database <url>', 'PostgreSQL database of the ledger')
     .option('--host <address>', 'address to listen on')
     .option('--port <port>', 'MQTT over TCP')
     .option('--ws-port <port>', 'MQTT over WebSocket')
@@ -66,16 +69,21 @@ export function doctorCommand (): Command {
     })
 }
 
-async function examine ({ config: file, json, host, port, wsPort, data, users, allowAnonymous, tlsCert, tlsKey, tlsCa, ...login }: Omit<DoctorOptions, 'access'>): Promise<void> {
-  const flags = { host, port, wsPort, data, users, allowAnonymous, 'tls.cert': tlsCert, 'tls.key': tlsKey, 'tls.ca': tlsCa }
+async function examine ({ config: file, json, host, port, wsPort, data, database, users, allowAnonymous, tlsCert, tlsKey, tlsCa, ...login }: Omit<DoctorOptions, 'access'>): Promise<void> {
+  const flags = { host, port, wsPort, data, database, users, allowAnonymous, 'tls.cert': tlsCert, 'tls.key': tlsKey, 'tls.ca': tlsCa }
   const { config, sources } = loadConfig({ file, flags })
   const checks = await runChecks(config, login)
-  if (json) process.stdout.write(`${JSON.stringify({ config: { ...config, ...(config.broker !== undefined && { broker: shownUrl(config.broker) }) }, sources, checks })}\n`)
+  if (json) process.stdout.write(`${JSON.stringify({ config: { ...config, ...shownUrls(config) }, sources, checks })}\n`)
   else {
     const settings = Object.entries(sources).map(([key, source]) => [key, shown(config[key as keyof Config]), source])
     process.stdout.write(`${table(['SETTING', 'VALUE', 'FROM'], settings)}\n\n${shownChecks(checks)}\n`)
   }
   if (checks.some(check => check.ok === false)) process.exitCode = EXIT.refused
+}
+
+/** Without passwords. */
+function shownUrls ({ broker, database }: Config): Partial<Config> {
+  return { ...(broker !== undefined && { broker: shownUrl(broker) }), ...(database !== undefined && { database: shownUrl(database) }) }
 }
 
 function shown (value: unknown): string {
@@ -94,7 +102,7 @@ async function runChecks (config: Config, login: LoginOptions): Promise<Check[]>
   const needed = config.broker !== undefined
   const ports = service.answers || needed ? [] : [await checkPort('MQTT port', config.host, config.port), await checkPort('WebSocket port', config.host, config.wsPort)]
   if (config.httpPort !== undefined && !service.answers) ports.push(await checkPort('HTTP port', config.host, config.httpPort))
-  return [checkNode(), await checkFolder(config.data), ...await accessChecks(config), ...ports, service.answers || needed ? service.check : { ...service.check, ok: null }]
+  return [checkNode(), await checkFolder(config.data), ...config.database === undefined ? [] : [await checkDatabase(config.database)], ...await accessChecks(config), ...ports, service.answers || needed ? service.check : { ...service.check, ok: null }]
 }
 
 function checkNode (): Check {

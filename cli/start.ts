@@ -15,6 +15,7 @@ interface StartOptions {
   wsPort?: string
   httpPort?: string
   data?: string
+  database?: string
   config?: string
   users?: string
   allowAnonymous?: boolean
@@ -39,6 +40,7 @@ export function startCommand (): Command {
     .option('--ws-port <port>', 'MQTT over WebSocket (PARKMQ_WS_PORT; default 9001, with TLS 9443; 0: any free one)')
     .option('--http-port <port>', 'serve /health and /metrics here (PARKMQ_HTTP_PORT; default: off)')
     .option('--data <folder>', 'folder of the ledger (PARKMQ_DATA; default ./data)')
+    .option('--database <url>', 'keep the ledger in this PostgreSQL database, which several nodes may share (PARKMQ_DATABASE), such as postgres://parkmq@host1,host2/parkmq')
     .option('--config <file>', 'settings in YAML or JSON (PARKMQ_CONFIG)')
     .option('--users <file>', 'who may log in, made with `parkmq user` (PARKMQ_USERS; default users.yaml in the data folder if that is there)')
     .option('--allow-anonymous', 'let in whoever gives no user name: as a display where there are users, else with every right (PARKMQ_ALLOW_ANONYMOUS)')
@@ -51,7 +53,7 @@ export function startCommand (): Command {
     .option('--broker-key <file>', 'its private key (PARKMQ_KEY)')
     .option('--cameras <folder>', 'look at the frames of the cameras whose configurations are in this folder (PARKMQ_CAMERAS)')
     .option('--camera-workers <n>', 'threads that look at frames (PARKMQ_CAMERA_WORKERS; default 1)')
-    .option('--node <name>', 'name of this process in services/+/{node}/status (PARKMQ_NODE; default node-1)')
+    .option('--node <name>', 'name of this process in services/+/{node}/status, and among the nodes of --database (PARKMQ_NODE; default node-1)')
     .option('--log-level <level>', 'fatal, error, warn, info, debug, trace or silent (PARKMQ_LOG_LEVEL; default info)')
     .addHelpText('after', '\nWithout a config file there are four lots: LOT-A 100, LOT-B 150, LOT-C 80, LOT-D 200 places.\nFlags win over PARKMQ_* variables, those over the config file. `parkmq doctor` prints the result.')
     .action(async (options: StartOptions) => {
@@ -70,7 +72,7 @@ export function startCommand (): Command {
       const lots = (await app.ledger.lotIds()).length
       keepHeapSmall(lots)
       log.info({
-        version, lots, data: config.data, tookMs: Math.round(performance.now() - startedMs),
+        version, lots, data: config.data, ...(config.database !== undefined && { database: shownUrl(config.database), node: config.node }), tookMs: Math.round(performance.now() - startedMs),
         ...(app.port === null ? { broker: shownUrl(config.broker ?? '') } : { mqtt: urlOf(tls ? 'mqtts' : 'mqtt', config.host, app.port), ws: urlOf(tls ? 'wss' : 'ws', config.host, app.wsPort) }),
         ...(app.httpPort !== null && { http: urlOf('http', config.host, app.httpPort) })
       }, 'ready')

@@ -56,7 +56,8 @@ export const Config = z.strictObject({
   }).optional(),
   wsOrigins: z.array(z.string()).default([]).describe('origins of web pages, such as https://display.example, that may connect besides those of this host'),
   httpPort: port.optional().describe('/health and /metrics; 0 takes any free port'),
-  data: z.string().min(1).default('./data').describe('folder of the ledger'),
+  data: z.string().min(1).default('./data').describe('folder of the ledger, and of what the broker keeps; with `database` of the latter alone'),
+  database: z.string().regex(/^postgres(ql)?:\/\//, { error: 'must begin with postgres://' }).optional().describe('keep the ledger in this PostgreSQL database, such as postgres://parkmq@h1,h2/parkmq, which several nodes may share; of several hosts the one that can be written is used'),
   users: z.string().min(1).optional().describe('file of the users (`parkmq user`); when absent, `users.yaml` in the data folder if that is there'),
   allowAnonymous: yesOrNo.default(false).describe('let in whoever gives no user name: where there are users, as a display; where there are none, with every right and from wherever `host` can be reached'),
   broker: z.url({ protocol: /^(mqtts?|wss?)$/ }).optional().describe('use this MQTT 5 broker instead of the embedded one'),
@@ -67,7 +68,7 @@ export const Config = z.strictObject({
   }).optional(),
   cameras: z.string().min(1).optional().describe('folder of the configurations of cameras (`parkmq camera calibrate` writes them); with it their frames are looked at in this process'),
   cameraWorkers: z.preprocess(value => typeof value === 'string' && /^\d+$/.test(value) ? Number(value) : value, count(1).max(16)).default(1).describe('threads that look at frames'),
-  node: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/).default('node-1').describe('name of this process in services/{service}/{node}/status'),
+  node: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/).default('node-1').describe('name of this process in services/{service}/{node}/status, and among those on the same `database`'),
   logLevel: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info').describe('least level that is logged'),
   limits: z.strictObject({
     packetBytes: count(1_024).max(16 * 1024 * 1024).default(512 * 1024).describe('largest MQTT packet that is accepted, in bytes'),
@@ -98,6 +99,7 @@ export const Config = z.strictObject({
     monitors: count(0).default(10_000).describe('most monitors of all clients together'),
     frameBytes: count(1_024).max(16 * 1024 * 1024).default(4 * 1024 * 1024).describe('largest picture of a camera that is looked at, in bytes; `packetBytes` holds as well'),
     framePixels: count(1_024).max(100_000_000).default(16_000_000).describe('the same in pixels: a small file may claim to be a huge picture'),
+    databaseConnections: count(5).max(1_000).default(10).describe('most connections to `database`, besides one for the changes of other nodes'),
     sensorsPerLot: count(1).default(10_000).describe('most sensors with an identity that one lot remembers')
   }).prefault({}),
   times: z.strictObject({
@@ -134,7 +136,7 @@ function lot (id: string, capacity: number, occupied: number): NewLot {
 
 /** The settings that have an environment variable and (in the CLI) a flag. */
 export const VARIABLES = {
-  PARKMQ_HOST: 'host', PARKMQ_PORT: 'port', PARKMQ_WS_PORT: 'wsPort', PARKMQ_HTTP_PORT: 'httpPort', PARKMQ_DATA: 'data',
+  PARKMQ_HOST: 'host', PARKMQ_PORT: 'port', PARKMQ_WS_PORT: 'wsPort', PARKMQ_HTTP_PORT: 'httpPort', PARKMQ_DATA: 'data', PARKMQ_DATABASE: 'database',
   PARKMQ_USERS: 'users', PARKMQ_ALLOW_ANONYMOUS: 'allowAnonymous',
   PARKMQ_BROKER: 'broker', PARKMQ_NODE: 'node', PARKMQ_CAMERAS: 'cameras', PARKMQ_CAMERA_WORKERS: 'cameraWorkers', PARKMQ_LOG_LEVEL: 'logLevel',
   PARKMQ_TLS_CERT: 'tls.cert', PARKMQ_TLS_KEY: 'tls.key', PARKMQ_TLS_CA: 'tls.ca',

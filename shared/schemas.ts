@@ -27,6 +27,14 @@ export const MAX_MONITOR_SECONDS = 24 * 3_600
 export const MAX_MINUTES = 366 * 24 * 60
 
 export const Id = z.string().regex(ID_PATTERN, { error: 'must match [A-Za-z0-9][A-Za-z0-9._-]{0,63}' }).transform(id => id as IdType)
+/**
+ * Text that every engine of the ledger keeps and gives back. JSON can write what no Unicode text has, and PostgreSQL refuses U+0000;
+ * what SQLite gives back of half a surrogate pair ends the process.
+ */
+const TEXT = /^[^\0\p{Cs}]*$/u
+const NO_TEXT = { error: 'must be Unicode text without U+0000' }
+const text = (most: number) => z.string().max(most).regex(TEXT, NO_TEXT)
+
 /** A number plate as a driver or a camera writes it; kept in capitals without separators, so that `abc-123` is `ABC 123`. */
 export const Plate = z.string().trim().min(1).max(16).regex(/^[\p{L}\p{N}][\p{L}\p{N} .-]*$/u, { error: 'must be 1 to 16 letters, digits, blanks or hyphens' })
   .transform(plate => plate.toUpperCase().replace(/[ .-]/g, ''))
@@ -109,13 +117,13 @@ export const RequestId = z.string().regex(/^[A-Za-z0-9_-]{16,64}$/, { error: 'mu
 /** What every body may carry besides its method's own fields. `replyTo` and `correlation` are for MQTT 3.1.1. */
 export const Envelope = z.object({
   requestId: RequestId.optional(),
-  replyTo: z.string().refine(mayReceiveReplies, { error: 'must be a topic under replies/, without wildcards' }).optional(),
-  correlation: z.string().max(256).optional()
+  replyTo: text(65_535).refine(mayReceiveReplies, { error: 'must be a topic under replies/, without wildcards' }).optional(),
+  correlation: text(256).optional()
 })
 export type Envelope = z.infer<typeof Envelope>
 
 const LotSettings = {
-  name: z.string().trim().min(1).max(100),
+  name: z.string().trim().min(1).max(100).regex(TEXT, NO_TEXT),
   capacity: z.int().min(0).max(MAX_CAPACITY),
   /** Places never given to newcomers. */
   buffer: z.int().min(0).max(MAX_CAPACITY),
@@ -156,7 +164,7 @@ export type NewLot = z.infer<typeof NewLot>
 /** A lot of the config file: an unknown key is a typing error. */
 export const ConfiguredLot = z.strictObject(newLot).refine(hasItsBays, NO_BAYS).refine(hasRoom, NO_ROOM)
 
-const one = { reservation: z.string().max(64), secret: z.string().max(128).optional() }
+const one = { reservation: text(64), secret: z.string().max(128).optional() }
 const byReservation = z.object(one)
 const byLotAndPlate = z.object({ lot: Id, plate: Plate, secret: z.string().max(128).optional() })
 const Which = z.union([byReservation, byLotAndPlate], { error: 'needs {reservation} or {lot, plate}' })
@@ -198,7 +206,7 @@ export const REQUESTS = {
   arrive: Which,
   depart: Which,
   get: byReservation,
-  list: z.object({ lot: Id.optional(), plate: Plate.optional(), status: ReservationStatus.optional(), after: z.string().max(64).optional(), limit: z.int().min(1).max(MAX_LISTED).default(100) }),
+  list: z.object({ lot: Id.optional(), plate: Plate.optional(), status: ReservationStatus.optional(), after: text(64).optional(), limit: z.int().min(1).max(MAX_LISTED).default(100) }),
   'lot.add': NewLot,
   'lot.set': z.object({
     lot: Id, name: LotSettings.name.optional(), capacity: LotSettings.capacity.optional(), buffer: LotSettings.buffer.optional(),

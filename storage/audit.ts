@@ -89,9 +89,11 @@ export interface Events {
   readonly position: number | null
 }
 
-/** The events among at most `limit` lines after `position`: lines without a lot are for nobody, and are passed over. */
-export async function eventsAfter ({ kysely }: Database, position: number, limit: number): Promise<Events> {
-  const rows = await kysely.selectFrom('audit').selectAll().where('id', '>', position).orderBy('id').limit(limit).execute()
+/** The events among at most `limit` lines after `position`, up to `upTo`: lines without a lot are for nobody, and are passed over. */
+export async function eventsAfter ({ kysely }: Database, position: number, limit: number, upTo = Number.MAX_SAFE_INTEGER): Promise<Events> {
+  const rows = await kysely.selectFrom('audit').selectAll().where('id', '>', position)
+    .$if(upTo !== Number.MAX_SAFE_INTEGER, query => query.where('id', '<=', upTo))
+    .orderBy('id').limit(limit).execute()
   return {
     events: rows.flatMap(eventOf),
     position: rows.at(-1)?.id ?? null
@@ -141,6 +143,11 @@ export async function auditLines (database: Database, { sinceMs, untilMs, lot, u
     .orderBy('id').limit(limit).execute()
   const seen = rows.length === limit ? rows.at(-1)?.id ?? end : end
   return { lines: rows.map(lineOf), next: seen < last ? seen : null }
+}
+
+/** The number of the newest line; 0 where there is none. */
+export async function newestLine (database: Database): Promise<number> {
+  return await edge(database, 'max') ?? 0
 }
 
 async function edge ({ kysely }: Database, which: 'min' | 'max'): Promise<number | null> {

@@ -8,6 +8,7 @@ import type { Metrics } from '../shared/metrics.js'
 import { Bell, ChangeFeed } from './feed.js'
 import { lotOf } from './records.js'
 import { selectByKeys, type Database } from './rows.js'
+import type { LedgerNodes, Numbered, Settled } from './nodes.js'
 import { LedgerTransaction, type LedgerTimes } from './transaction.js'
 import { WindowsCache } from './windows-cache.js'
 
@@ -27,12 +28,22 @@ export interface LedgerParts {
    * changed is known without reading it. Null where others write as well.
    */
   readonly nextLine: number | null
+  /** Runs work in a transaction and commits it; the work may then be run more than once. Default: once, on the one connection there is. */
+  readonly run?: Run
+  /** Where several processes write this ledger: what each tells the others, and how far it may read what they write. */
+  readonly nodes?: LedgerNodes
 }
+
+export type Run = <T>(work: (database: Database, nowMs: number) => Promise<T>) => Promise<T>
 
 export class Ledger {
   readonly feed = new ChangeFeed()
   /** Rung after every commit that left notices (waiting.ts). */
   readonly notices = new Bell()
+  /** What counts as now: on PostgreSQL the database's time, on which all nodes agree. */
+  readonly clock: Clock
+  /** The other processes on this ledger; null where it is this one's alone. */
+  readonly nodes: LedgerNodes | null
   readonly #windows = new WindowsCache()
   /** Why the last transaction or read failed; null when it did not. */
   #failing: UnavailableError | null = null
@@ -45,6 +56,8 @@ export class Ledger {
 
   constructor (parts: LedgerParts) {
     this.#parts = parts
+    this.clock = parts.clock
+    this.nodes = parts.nodes ?? null
     this.#nextLine = parts.nextLine ?? 0
     // Numbers of a transaction that failed are not used again.
     this.#numbers = parts.nextLine === null ? null : count => (this.#nextLine += count) - count
@@ -54,15 +67,16 @@ export class Ledger {
   get database (): Database { return this.#parts.database }
 
   /**
-   * Runs `work` in one transaction and commits it to disk. `service` names who for the metrics.
+   * Runs `work` in one transaction and commits it to disk. `service` names who for the metrics. On PostgreSQL `work` may be run
+   * again from its beginning, so it changes nothing but the transaction.
    * Throws `UnavailableError` when the ledger cannot be read or written now; then nothing was changed.
    */
   async transact<T> (service: string, work: (tx: LedgerTransaction) => Promise<T>): Promise<T> {
-    const { database, clock, metrics, times } = this.#parts
+    const { metrics, times, run = this.#once } = this.#parts
     const startedMs = performance.now()
     const { result, tx } = await this.#inTurn(async () => {
-      const done = await this.#reaching(async () => await database.kysely.transaction().execute(async kysely => {
-        const tx = new LedgerTransaction({ kysely, engine: database.engine }, clock.nowMs(), times, this.#windows, this.#numbers)
+      const done = await this.#reaching(async () => await run(async (database, nowMs) => {
+        const tx = new LedgerTransaction(database, nowMs, times, this.#windows, this.#numbers)
         const result = await work(tx)
         await tx.flush()
         return { result, tx }
@@ -73,7 +87,13 @@ export class Ledger {
     metrics.commitSeconds.observe({ service }, (performance.now() - startedMs) / 1_000)
     if (tx.hasNotices) this.notices.ring()
     this.feed.tell(tx.changedLots, tx.lotsWithChangedBays, this.#numbers && tx.outcome)
+    this.nodes?.tell(new Map([...tx.changedLots].map(id => [id, tx.lot(id)?.version ?? null])), tx.lotsWithChangedBays, tx.hasNotices)
     return result
+  }
+
+  #once: Run = async work => {
+    const { database: { kysely, engine }, clock } = this.#parts
+    return await kysely.transaction().execute(async kysely => await work({ kysely, engine }, clock.nowMs()))
   }
 
   /** Where this process alone writes, one after the other. */
@@ -91,6 +111,12 @@ export class Ledger {
   /** Runs a read outside a transaction, with the same errors as `transact`. */
   async read<T> (query: (database: Database) => Promise<T>): Promise<T> {
     return await this.#reaching(async () => await query(this.#parts.database))
+  }
+
+  /** How far the rows of a table may be read in the order of their numbers (nodes.ts); to the last where nobody else writes. */
+  async settled (table: Numbered): Promise<Settled> {
+    const { nodes } = this
+    return nodes === null ? { upTo: Number.MAX_SAFE_INTEGER, isAll: true } : await this.#reaching(async () => await nodes.settled(table))
   }
 
   /** The lots with these ids as they are committed. */

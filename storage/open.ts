@@ -1,19 +1,26 @@
-// Opens the ledger that the settings name.
+// Opens the ledger that the settings name: a file, or a database that several processes share.
 import type { Clock } from '../shared/clock.js'
 import type { Config } from '../shared/config.js'
+import type { Log } from '../shared/log.js'
 import type { Metrics } from '../shared/metrics.js'
 import { nextLine } from './audit.js'
 import { Ledger } from './ledger.js'
 import { isSqliteUnavailable, openSqlite } from './sqlite.js'
 
 export interface OpenParts {
-  readonly config: Pick<Config, 'data' | 'times'>
+  readonly config: Pick<Config, 'data' | 'times'> & Partial<Pick<Config, 'database' | 'node' | 'limits'>>
   readonly clock: Clock
   readonly metrics: Metrics
+  readonly log?: Log
 }
 
-/** Opens the SQLite ledger in the folder `config.data`. Throws `OperatorError` when it cannot be used. */
-export async function openLedger ({ config, clock, metrics }: OpenParts): Promise<Ledger> {
+/** Opens the database `config.database`, or else the file in the folder `config.data`. Throws `OperatorError` when it cannot be used. */
+export async function openLedger ({ config, clock, metrics, log }: OpenParts): Promise<Ledger> {
+  if (config.database !== undefined) {
+    // Whoever has a file never loads the driver.
+    const { openPostgresLedger } = await import('./postgres-ledger.js')
+    return await openPostgresLedger({ config: { ...config, url: config.database }, clock, metrics, log })
+  }
   const opened = await openSqlite(config.data)
   return new Ledger({
     database: opened.database,

@@ -62,6 +62,13 @@ export async function openSqlite (folder: string): Promise<OpenedSqlite> {
   }
 }
 
+/** Makes the data folder and holds it for as long as the process lives, as an open ledger does. Returns how to let it go. */
+export function holdFolder (folder: string): () => void {
+  const path = resolve(folder)
+  makeFolder(path)
+  return lockFolder(path)
+}
+
 /**
  * Holds an exclusive SQLite lock on `{folder}/lock` for as long as the process lives: the system frees it also after
  * kill -9, which a lock file with a process number does not give.

@@ -7,8 +7,9 @@ import { Overlaps } from '../shared/windows.js'
 import { appendAudit, eventsOf, type AuditEntry } from './audit.js'
 import { applyDue } from './due.js'
 import type { Committed } from './feed.js'
+import { lockLots } from './locks.js'
 import { lotOf, rowOfLot, rowOfReservation } from './records.js'
-import { selectByKeys, upsert, type Database } from './rows.js'
+import { upsert, type Database } from './rows.js'
 import { liveWindows } from './live-windows.js'
 import type { AuditTable } from './tables.js'
 import { addWaiting, leaveWaiting, type NewWaiting } from './waiting.js'
@@ -36,6 +37,7 @@ export class LedgerTransaction {
   readonly times: LedgerTimes
   /** As the tables have them. */
   readonly #loaded = new Map<Id, Lot>()
+  readonly #asked = new Set<Id>()
   /** The versions that were committed: several writes of one transaction are one change. */
   readonly #versions = new Map<Id, number>()
   /** Changed and not written yet. */
@@ -87,12 +89,18 @@ export class LedgerTransaction {
   /** Loads the lots with these ids, each once in a transaction, and first applies what time has made due. */
   async load (ids: Iterable<Id>): Promise<void> {
     const missing = [...new Set(ids)].filter(id => !this.#loaded.has(id))
-    const rows = await selectByKeys(this.database, 'lots', ['id'], missing.map(id => [id]))
+    const rows = await lockLots(this.database, missing)
+    for (const id of missing) this.#asked.add(id)
     for (const row of rows) {
       this.#loaded.set(row.id, lotOf(row))
       this.#versions.set(row.id, row.version)
     }
     await applyDue(this, rows.filter(row => row.due_at_ms !== null && row.due_at_ms <= this.nowMs).map(row => row.id))
+  }
+
+  /** Whether this lot was loaded, or was not there when that was tried: nobody else changes it, or what is of it, from then on. */
+  isLoaded (id: Id): boolean {
+    return this.#asked.has(id)
   }
 
   /** Loads the windows of these lots' reservations, for `overlaps`; the lots are loaded. Those that do not exist are passed over. */

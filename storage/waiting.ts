@@ -6,7 +6,7 @@ import type { ReplyAddress } from '../shared/request-envelope.js'
 import { shownReservation, type Reservation } from '../shared/reservation.js'
 import { reservationOf } from './records.js'
 import { insertRows, jsonRows, selectByKeys, type Database } from './rows.js'
-import type { ReservationsTable, WaitingTable } from './tables.js'
+import type { NoticesTable, ReservationsTable, WaitingTable } from './tables.js'
 
 /** Who was just put on a waiting list, and where to tell what becomes of it. */
 export interface NewWaiting {
@@ -58,7 +58,11 @@ export interface Notice {
 /** At most `limit` notices, the oldest first. */
 export async function noticesDue ({ kysely }: Database, limit: number): Promise<Notice[]> {
   const rows = await kysely.selectFrom('notices').selectAll().orderBy('id').limit(limit).execute()
-  return rows.map(row => ({ id: row.id, address: addressOf(row), text: row.payload }))
+  return rows.map(noticeOf)
+}
+
+export function noticeOf (row: NoticesTable): Notice {
+  return { id: row.id, address: addressOf(row), text: row.payload }
 }
 
 /** Forgets notices that the broker has accepted. */

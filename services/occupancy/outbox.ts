@@ -1,19 +1,23 @@
 // Publishes the audit's lines on `lots/{lot}/events` in their order, at least once, across restarts: the cursor moves
-// only after the broker has a line, and is stored now and then, since a repeat is allowed and a commit is not free.
+// only after the broker has a line, and is stored now and then, since a repeat is allowed and a commit is not free. Where several
+// nodes share a ledger, each tells all events on its own broker, with a cursor of its own.
 import type { Bus } from '../../shared/bus.js'
 import type { Clock, Timer } from '../../shared/clock.js'
 import type { Log } from '../../shared/log.js'
 import type { Metrics } from '../../shared/metrics.js'
 import { Pump } from '../../shared/pump.js'
 import { topics } from '../../shared/topics.js'
-import { cursorOf, eventsAfter, moveCursor, type EventsRead } from '../../storage/audit.js'
+import { cursorOf, eventsAfter, moveCursor, newestLine, type EventsRead } from '../../storage/audit.js'
 import type { Ledger } from '../../storage/ledger.js'
+import { eventsCursor } from '../../storage/node-rows.js'
 
 const CURSOR = 'events'
 const EVENTS_AT_ONCE = 200
 /** Commits whose lines are kept until they are told; when the broker takes them more slowly, they are read from the ledger. */
 const MOST_HANDED = 1_000
 const STORE_EVERY_MS = 1_000
+/** How long lines wait that another node may still put a line before, in milliseconds. */
+const SETTLE_MS = 20
 
 export interface OutboxParts {
   readonly bus: Bus
@@ -28,6 +32,7 @@ const EVENT = { qos: 1, retain: false, properties: { contentType: 'application/j
 export class Outbox {
   readonly #parts: OutboxParts
   readonly #unlisten: () => void
+  readonly #cursor: string
   #position = 0
   #stored = 0
   /** What commits have handed over, in order. */
@@ -36,9 +41,11 @@ export class Outbox {
   #mustRead = true
   readonly #pump: Pump
   #timer: Timer | null = null
+  #settling: Timer | null = null
 
   private constructor (parts: OutboxParts) {
     this.#parts = parts
+    this.#cursor = parts.ledger.nodes === null ? CURSOR : eventsCursor(parts.ledger.nodes.node)
     this.#pump = new Pump({
       clock: parts.clock,
       work: async () => {
@@ -60,8 +67,10 @@ export class Outbox {
   /** Starts where the last run stopped; what was not told then is told now. */
   static async start (parts: OutboxParts): Promise<Outbox> {
     const outbox = new Outbox(parts)
-    const position = await parts.ledger.read(async database => await cursorOf(database, CURSOR))
-    outbox.#position = outbox.#stored = position ?? 0
+    const { ledger } = parts
+    const position = await ledger.read(async database => await cursorOf(database, outbox.#cursor))
+    // A new node has no subscriber yet who could have waited for what the others told before.
+    outbox.#position = outbox.#stored = position ?? (ledger.nodes === null ? 0 : await ledger.read(newestLine))
     if (position === null) await outbox.#store(true)
     outbox.#pump.wake()
     return outbox
@@ -72,6 +81,7 @@ export class Outbox {
     this.#unlisten()
     await this.#pump.stop()
     this.#timer?.cancel()
+    this.#settling?.cancel()
     await this.#store()
   }
 
@@ -94,17 +104,21 @@ export class Outbox {
     }
   }
 
-  /** The events that follow; they stay where they are until the position has passed them. Null when there are none. */
+  /** The events that follow; they stay where they are until the position has passed them. Null when there are none yet. */
   async #next (): Promise<Pick<EventsRead, 'events' | 'last'> | null> {
     while (this.#handed[0] && this.#handed[0].last <= this.#position) this.#handed.shift()
     const [handed] = this.#handed
     if (handed?.first === this.#position + 1) return handed
     if (!this.#mustRead && handed === undefined) return null
     this.#mustRead = false
-    const { events, position } = await this.#parts.ledger.read(async database => await eventsAfter(database, this.#position, EVENTS_AT_ONCE))
-    if (position === null) return null
+    const { ledger } = this.#parts
+    const { upTo, isAll } = await ledger.settled('audit')
+    const { events, position } = await ledger.read(async database => await eventsAfter(database, this.#position, EVENTS_AT_ONCE, upTo))
+    if (position === null && isAll) return null
     this.#mustRead = true
-    return { events, last: position }
+    if (position !== null) return { events, last: position }
+    this.#lookAgain()
+    return null
   }
 
   #forget (): void {
@@ -112,10 +126,17 @@ export class Outbox {
     this.#mustRead = true
   }
 
+  #lookAgain (): void {
+    this.#settling ??= this.#parts.clock.after(SETTLE_MS, () => {
+      this.#settling = null
+      this.#pump.wake()
+    })
+  }
+
   async #store (force = false): Promise<void> {
     const position = this.#position
     if (position === this.#stored && !force) return
-    await this.#parts.ledger.transact('events', async tx => await moveCursor(tx.database, CURSOR, position))
+    await this.#parts.ledger.transact('events', async tx => await moveCursor(tx.database, this.#cursor, position))
     this.#stored = position
   }
 }

@@ -166,7 +166,7 @@ export async function silentLots ({ kysely }: Database, beforeMs: number, limit:
 /** Forgets at most `limit` sensors not heard since `beforeMs`. Returns how many. */
 export async function pruneSensors ({ kysely }: Database, beforeMs: number, limit: number): Promise<number> {
   const old = await kysely.selectFrom('sensors').select(['lot', 'sensor']).where('heard_at_ms', '<', beforeMs).limit(limit).execute()
-  for (const { lot, sensor } of old) await kysely.deleteFrom('sensors').where('lot', '=', lot).where('sensor', '=', sensor).execute()
+  for (const { lot, sensor } of old) await kysely.deleteFrom('sensors').where('lot', '=', lot).where('sensor', '=', sensor).where('heard_at_ms', '<', beforeMs).execute()
   return old.length
 }
 

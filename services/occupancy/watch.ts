@@ -56,9 +56,9 @@ async function tellGaps ({ ledger, clock, metrics }: WatchParts): Promise<number
   const due = await ledger.read(async database => await sensorsWithGap(database, clock.nowMs(), AT_ONCE))
   if (due.length === 0) return 0
   const { sensors, missing } = await ledger.transact('occupancy', async tx => {
-    // Read again inside: a late message may have closed the gap meanwhile.
-    const sensors = await sensorsWithGap(tx.database, tx.nowMs, AT_ONCE)
-    await tx.load(sensors.map(sensor => sensor.lot))
+    await tx.load(due.map(sensor => sensor.lot))
+    // Read again when their lots are ours: a late message may have closed the gap meanwhile, or another node told of it.
+    const sensors = (await sensorsWithGap(tx.database, tx.nowMs, AT_ONCE)).filter(sensor => tx.isLoaded(sensor.lot))
     let missing = 0
     for (const { lot: id, sensor, seen } of sensors) {
       const { told } = tellGap(seen)
@@ -111,7 +111,8 @@ async function tellSilence ({ ledger, clock, times }: WatchParts): Promise<numbe
     // Writing the lot is enough: its quality is worked out anew whenever it is written.
     for (const id of silent) {
       const lot = tx.lot(id)
-      if (lot) tx.setLot(lot)
+      // Another node may have told of it meanwhile.
+      if (lot && lot.quality !== 'stale') tx.setLot(lot)
     }
   })
   return silent.length

@@ -7,6 +7,7 @@ import { READ_ONLY, type Method } from '../../shared/schemas.js'
 import { book, changeReservation, chosenBy, extendReservation, haveTurn, holdPlace, joinWaiting, stepReservation } from './acts.js'
 import { answered, availabilityAnswer, lotAnswer, refusedAnswer, type Answer } from './answers.js'
 import type { Decision } from './core.js'
+import { lockFor } from './locks.js'
 import { addLot, openLot, removeLot, setLot } from './lots.js'
 import { MonitorDraft, type MonitorAct } from './monitor-requests.js'
 import { buyPermit, permitAnswer, PermitSales, permitsAnswer } from './permits.js'
@@ -31,6 +32,7 @@ export interface Answering {
 /** Answers `requests` in their order. Nothing is committed yet. */
 export async function answerBatch (tx: LedgerTransaction, requests: readonly Request[], settings: BatchSettings): Promise<Answering[]> {
   const keys = requests.flatMap(request => request.requestId === null ? [] : [{ caller: request.user ?? '', requestId: request.requestId }])
+  await lockFor(tx, requests)
   const history = await storedReplies(tx.database, keys)
   const news: StoredReply[] = []
   const work: Work = {

@@ -2,6 +2,7 @@
 import type { Id, Lot } from '../../shared/lot.js'
 import type { NewLot, RequestBody } from '../../shared/schemas.js'
 import { carsByBays, lapsedBays, listBays, listedBays } from '../../storage/bays.js'
+import { lockNames } from '../../storage/locks.js'
 import type { Ledger } from '../../storage/ledger.js'
 import type { Cause, LedgerTransaction } from '../../storage/transaction.js'
 import { decided, refuse, type Decision } from './core.js'
@@ -20,7 +21,8 @@ export async function addLot (tx: LedgerTransaction, settings: NewLot, { timeZon
   if (tx.lot(settings.lot)) return refuse('lot_exists', `the lot ${settings.lot} is there already; change it with lot.set`)
   const wrong = unknownTariff(settings.tariff, tariffs)
   if (wrong) return wrong
-  const lot = newLot(settings, timeZone)
+  // Numbers that a removed lot of the same id had are never used again: another node may still know windows by them.
+  const lot = { ...newLot(settings, timeZone), windowsVersion: tx.nowMs }
   tx.setLot(lot)
   await listBays(tx.database, lot.id, settings.bays, tx.nowMs)
   tx.lotsWithChangedBays.add(lot.id)
@@ -75,6 +77,8 @@ const SEEDED = 'lots_made_from_settings'
 export async function seedLots (ledger: Ledger, lots: readonly NewLot[], defaults: LotDefaults): Promise<void> {
   await ledger.transact('settings', async tx => {
     const { kysely } = tx.database
+    // Nodes may start together.
+    await lockNames(tx.database, [SEEDED])
     const row = await kysely.selectFrom('meta').select('value').where('key', '=', SEEDED).executeTakeFirst()
     const seen = new Set(row ? JSON.parse(row.value) as string[] : [])
     const fresh = lots.filter(lot => !seen.has(lot.lot))

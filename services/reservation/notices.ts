@@ -1,15 +1,19 @@
 // Sends the notices that the ledger keeps: what became of those who waited. They leave after the commit that they tell of,
-// at least once, in their order, across restarts.
+// at least once, in their order, across restarts. Where several nodes share a ledger, each sends all of them: whom it reaches, only
+// its broker knows.
 import type { Bus } from '../../shared/bus.js'
-import type { Clock } from '../../shared/clock.js'
+import type { Clock, Timer } from '../../shared/clock.js'
 import type { Log } from '../../shared/log.js'
 import type { Metrics } from '../../shared/metrics.js'
 import { Pump } from '../../shared/pump.js'
 import { publishReply } from '../../shared/request-envelope.js'
 import type { Ledger } from '../../storage/ledger.js'
-import { forgetNotices, noticesDue } from '../../storage/waiting.js'
+import { noticesOfNode, passNotices } from '../../storage/node-rows.js'
+import { forgetNotices, noticesDue, type Notice } from '../../storage/waiting.js'
 
 const AT_ONCE = 200
+/** How long notices wait that another node may still put one before, in milliseconds. */
+const SETTLE_MS = 20
 
 export interface NoticesParts {
   readonly bus: Bus
@@ -22,16 +26,33 @@ export interface NoticesParts {
 /** Sends what is there, and from now on what comes. */
 export function startNotices ({ bus, ledger, clock, log, metrics }: NoticesParts): { stop (): Promise<void> } {
   let failing = false
+  let settling: Timer | null = null
+  const { nodes } = ledger
+  const due = async (): Promise<Notice[]> => {
+    if (nodes === null) return await ledger.read(async database => await noticesDue(database, AT_ONCE))
+    const { upTo, isAll } = await ledger.settled('notices')
+    const notices = await ledger.read(async database => await noticesOfNode(database, nodes.node, upTo, AT_ONCE))
+    if (notices.length === 0 && !isAll) {
+      settling ??= clock.after(SETTLE_MS, () => {
+        settling = null
+        pump.wake()
+      })
+    }
+    return notices
+  }
+  const sent = async (ids: readonly number[]): Promise<void> => await ledger.transact('notices', async tx => nodes === null
+    ? await forgetNotices(tx.database, ids)
+    : await passNotices(tx.database, nodes.node, Math.max(...ids)))
   const send = async (): Promise<void> => {
     for (;;) {
-      const notices = await ledger.read(async database => await noticesDue(database, AT_ONCE))
+      const notices = await due()
       if (notices.length === 0) {
         failing = false
         return
       }
       await Promise.all(notices.map(({ address, text }) => publishReply(bus, address, text)))
       metrics.published.inc({ kind: 'notice' }, notices.length)
-      await ledger.transact('notices', async tx => await forgetNotices(tx.database, notices.map(notice => notice.id)))
+      await sent(notices.map(notice => notice.id))
     }
   }
   const pump = new Pump({
@@ -49,6 +70,7 @@ export function startNotices ({ bus, ledger, clock, log, metrics }: NoticesParts
   return {
     async stop () {
       unlisten()
+      settling?.cancel()
       await pump.stop()
     }
   }

@@ -22,9 +22,9 @@ export async function lotsAnswer (tx: LedgerTransaction, body: { lot?: Lot['id']
   }
   await tx.flush()
   const listed = await listLots(tx.database, body.after, body.limit)
-  // What is due is applied to those as well.
-  await tx.load(listed.map(lot => lot.id))
-  const lots = listed.flatMap(({ id }) => tx.lot(id) ?? [])
+  // What is due is applied to those as well. The others are only read, and other nodes may go on with them.
+  await tx.load(listed.flatMap(({ id, dueAtMs }) => dueAtMs !== null && dueAtMs <= tx.nowMs ? [id] : []))
+  const lots = listed.map(lot => tx.lot(lot.id) ?? lot)
   const last = listed.length === body.limit ? listed.at(-1)?.id : undefined
   return answered({ lots: lots.map(show), ...(last !== undefined && { next: last }) })
 }

@@ -17,6 +17,11 @@ const PRUNE_EVERY_MS = 60_000
 /** A busy lot with a waiting list changes a thousand times a second: those who wait are looked at so often at most. */
 const PROMOTE_REST_MS = 50
 
+/** Requests that are answered in one transaction. */
+const MOST_REQUESTS = 500
+/** The same on a database: each locks up to three names there, and PostgreSQL has room for 6,400 in all unless it is told otherwise. */
+const MOST_REQUESTS_SHARED = 100
+
 export type ReservationParts = IntakeParts
 
 export interface RunningService { stop (): Promise<void> }
@@ -44,7 +49,7 @@ export async function startReservation (parts: ReservationParts): Promise<Runnin
     abandon: async batch => await answering.abandon(batch),
     dropped: delivery => answering.failed(delivery),
     holdMs: HOLD_REQUESTS_MS,
-    maxBatch: 500
+    maxBatch: ledger.nodes === null ? MOST_REQUESTS : MOST_REQUESTS_SHARED
   })
   const status = topics.serviceStatus('reservation', config.node)
   await bus.publish(status, 'online', { retain: true })

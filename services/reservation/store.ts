@@ -6,6 +6,7 @@ import { lotOf, reservationOf } from '../../storage/records.js'
 import { selectByKeys, type Database } from '../../storage/rows.js'
 import type { LedgerTransaction } from '../../storage/transaction.js'
 import type { Lot } from '../../shared/lot.js'
+import { loadLotsOf } from './locks.js'
 import { Pending, type ReservationLimits } from './pending.js'
 import type { Request } from './requests.js'
 
@@ -36,10 +37,11 @@ export async function loadFor (tx: LedgerTransaction, requests: readonly Request
     }
   }
   const { database } = tx
-  const live = await selectByKeys(database, 'reservations', ['lot', 'plate'], [...byPlate.values()], 't.due_at_ms is not null')
-  const named = [...await selectByKeys(database, 'reservations', ['id'], [...byId].map(id => [id])), ...live].map(reservationOf)
-  // The lots first: applying what is due changes reservations, and those read above must then not be the older ones.
-  await tx.load([...lots, ...named.map(reservation => reservation.lot)])
+  // The lots first: applying what is due changes reservations, and those read here must then not be the older ones.
+  const named = await loadLotsOf(tx, lots, async () => {
+    const live = await selectByKeys(database, 'reservations', ['lot', 'plate'], [...byPlate.values()], 't.due_at_ms is not null')
+    return [...await selectByKeys(database, 'reservations', ['id'], [...byId].map(id => [id])), ...live].map(reservationOf)
+  })
   tx.know(named)
   for (const { id, lot } of named) if (placesOf.has(id)) placesIn.add(lot)
   await tx.loadWindows(placesIn)

@@ -5,6 +5,7 @@ import type { Id } from '../../shared/lot.js'
 import type { Log } from '../../shared/log.js'
 import { pruneHistory } from '../../storage/history.js'
 import type { Ledger } from '../../storage/ledger.js'
+import { forgetNodes } from '../../storage/node-rows.js'
 import type { Rules } from './core.js'
 import { pruneSales } from './permits.js'
 import { lotsWithMany, lotsWithWaiting, pruneReservations } from './store.js'
@@ -76,9 +77,11 @@ export async function prune (ledger: Ledger, times: Pick<Config['times'], 'histo
       await pruneReservations(tx.database, tx.nowMs - times.auditMs, PRUNE_AT_ONCE),
       await pruneSales(tx.database, tx.nowMs - times.auditMs, PRUNE_AT_ONCE)
     ))
-    if (pruned < PRUNE_AT_ONCE) return
+    if (pruned < PRUNE_AT_ONCE) break
     await turn()
   }
+  // A node that was away for longer than replies are kept is not waited for.
+  if (ledger.nodes !== null) await ledger.transact('reservation', async tx => await forgetNodes(tx.database, tx.nowMs - times.historyMs))
 }
 
 async function turn (): Promise<void> {

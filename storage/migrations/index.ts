@@ -6,6 +6,7 @@ import { initial } from './001-initial.js'
 import { auditOfAccess } from './002-audit-of-access.js'
 import { windowsAndWaiting } from './003-windows-and-waiting.js'
 import { sources } from './004-sources.js'
+import { severalNodes } from './005-several-nodes.js'
 
 /** Name by number. Names sort in their order. */
 export function migrations (engine: Engine): Record<string, Migration> {
@@ -13,7 +14,8 @@ export function migrations (engine: Engine): Record<string, Migration> {
     '001-initial': { up: initial(engine) },
     '002-audit-of-access': { up: auditOfAccess(engine) },
     '003-windows-and-waiting': { up: windowsAndWaiting(engine) },
-    '004-sources': { up: sources(engine) }
+    '004-sources': { up: sources(engine) },
+    ...(engine === 'postgres' && { '005-several-nodes': { up: severalNodes } })
   }
 }
 

@@ -100,11 +100,22 @@ describe('a new lot', () => {
     [{ lot: 'LOT-A', capacity: 10, baysCover: true }, /^bays: baysCover needs the list of bays/],
     [{ lot: 'LOT-A', capacity: 10, counting: 'guessing' }, /^counting: /],
     [{ lot: 'LOT-A', capacity: 10, occupied: -1 }, /^occupied: /],
-    [{ lot: 'LOT-A', capacity: 10, name: '' }, /^name: /]
+    [{ lot: 'LOT-A', capacity: 10, name: '' }, /^name: /],
+    // Half a surrogate pair: what SQLite's driver gives back of it ends the process.
+    [{ lot: 'LOT-A', capacity: 10, name: 'a\ud800b' }, /^name: must be Unicode text/],
+    [{ lot: 'LOT-A', capacity: 10, name: 'a\0b' }, /^name: must be Unicode text/]
   ])('%j is refused', (lot, issue) => expect(refused(NewLot, lot)).toMatch(issue))
 })
 
 describe('a request body', () => {
+  test.each(['a\udfff', '\0'])('has no text that is none: %j', text => {
+    expect(refused(REQUESTS.get, { reservation: text })).toMatch(/^reservation: must be Unicode text/)
+    expect(refused(REQUESTS.list, { after: text })).toMatch(/^after: must be Unicode text/)
+    expect(refused(Envelope, { correlation: text })).toMatch(/^correlation: must be Unicode text/)
+    expect(refused(Envelope, { replyTo: `replies/${text}` })).toMatch(/^replyTo: must be/)
+    expect(refused(Envelope, { correlation: 'grüße, 🅿️' })).toBeNull()
+  })
+
   test.each([
     ['reserve', { lot: 'LOT-A', plate: 'ABC123', holdSeconds: 60 }],
     ['cancel', { reservation: 'R-1', secret: 's' }],

@@ -1,0 +1,21 @@
+// The processes that write one ledger together, as the ledger and its services see them. Where the ledger is a file there are none.
+import type { Id } from '../shared/lot.js'
+
+/** Tables whose rows are read in the order of their numbers by whoever tells of them. */
+export type Numbered = 'audit' | 'notices'
+
+export interface Settled {
+  /** No row with this number or a lower one is still to come. */
+  readonly upTo: number
+  /** Whether that is every number given by now; where it is not, it will be soon. */
+  readonly isAll: boolean
+}
+
+export interface LedgerNodes {
+  /** The name of this one. */
+  readonly node: string
+  /** Tells the others of a commit: the lots that it changed, with their versions (null: removed), and those whose bays changed. */
+  tell (lots: ReadonlyMap<Id, number | null>, withBays: ReadonlySet<Id>, hasNotices: boolean): void
+  /** How far the rows of a table may be read: numbers are given before the commit, so a lower one may become visible later. */
+  settled (table: Numbered): Promise<Settled>
+}

@@ -1,0 +1,251 @@
+// What the nodes on one PostgreSQL database tell each other: after a commit, which lots have a new version, by NOTIFY. Nothing
+// depends on a notice arriving: the versions of all lots are compared every second, and after a lost connection every lot counts
+// as changed. The same connection holds this node's name, so that no other process can take it.
+import { randomUUID } from 'node:crypto'
+import pg from 'pg'
+import type { Clock, Timer } from '../shared/clock.js'
+import { OperatorError } from '../shared/errors.js'
+import type { Id } from '../shared/lot.js'
+import type { Log } from '../shared/log.js'
+import type { Bell, ChangeFeed } from './feed.js'
+import type { LedgerNodes, Numbered, Settled } from './nodes.js'
+import { messagesOf, parseMessage, type Told } from './node-messages.js'
+import { SESSION_LOCKS } from './postgres.js'
+import { clientOptions, writableHost } from './postgres-pool.js'
+import type { PostgresTarget } from './postgres-url.js'
+import type { Database } from './rows.js'
+import { SettledNumbers } from './settled.js'
+
+const CHANNEL = 'parkmq'
+/** How often the versions of all lots are compared, in milliseconds: a node that died between its commit and its notice told nobody. */
+const COMPARE_EVERY_MS = 1_000
+const CONNECT_AGAIN_MS = 250
+const ANSWER_WITHIN_MS = 5_000
+/** How long a start waits for its name: a process that was just killed has it until the server notices. */
+const NAME_WITHIN_MS = 3_000
+const NAME_EVERY_MS = 200
+/** A peer that is gone without a word is noticed after 15 s. */
+const NOTICE_THE_DEAD = 'set tcp_keepalives_idle = 5; set tcp_keepalives_interval = 2; set tcp_keepalives_count = 5'
+
+export interface NodesParts {
+  readonly target: PostgresTarget
+  readonly node: string
+  readonly database: Database
+  readonly clock: Clock
+  readonly log?: Log | undefined
+}
+
+export class PostgresNodes implements LedgerNodes {
+  readonly node: string
+  readonly #parts: NodesParts
+  /** Of this process: what it told itself it need not hear. */
+  readonly #self = randomUUID()
+  readonly #settled: Readonly<Record<Numbered, SettledNumbers>> = { audit: new SettledNumbers('audit'), notices: new SettledNumbers('notices') }
+  #feed: ChangeFeed | null = null
+  #notices: Bell | null = null
+  #client: pg.Client | null = null
+  /** The version of each lot that was last told here. */
+  readonly #versions = new Map<Id, number>()
+  /** To be told to the others. */
+  #telling: { lots: Map<Id, number | null>, withBays: Set<Id>, hasNotices: boolean } = nothing()
+  #isTelling = false
+  #timer: Timer | null = null
+  #working: Promise<void> = Promise.resolve()
+  #stopped = false
+  #failing = false
+
+  private constructor (parts: NodesParts) {
+    this.#parts = parts
+    this.node = parts.node
+  }
+
+  /** Takes the name of this node and begins to listen. Throws `OperatorError` `node_in_use`. */
+  static async start (parts: NodesParts): Promise<PostgresNodes> {
+    const nodes = new PostgresNodes(parts)
+    const client = await nodes.#connect()
+    try {
+      await nodes.#takeName(client)
+      await nodes.#compare(client, false)
+    } catch (error) {
+      await client.end()
+      throw error
+    }
+    nodes.#use(client)
+    nodes.#arm(COMPARE_EVERY_MS)
+    return nodes
+  }
+
+  /** From now on the feed tells what other nodes change, and the bell rings for their notices. */
+  attach (feed: ChangeFeed, notices: Bell): void {
+    this.#feed = feed
+    this.#notices = notices
+  }
+
+  tell (lots: ReadonlyMap<Id, number | null>, withBays: ReadonlySet<Id>, hasNotices: boolean): void {
+    if (lots.size === 0 && !hasNotices) return
+    for (const [lot, version] of lots) {
+      this.#telling.lots.set(lot, version)
+      this.#note(lot, version)
+    }
+    for (const lot of withBays) this.#telling.withBays.add(lot)
+    this.#telling.hasNotices ||= hasNotices
+    if (!this.#isTelling) void this.#tellAll()
+  }
+
+  async settled (table: Numbered): Promise<Settled> {
+    return await this.#settled[table].ask(this.#parts.database.kysely)
+  }
+
+  async stop (): Promise<void> {
+    this.#stopped = true
+    this.#timer?.cancel()
+    await this.#working
+    await this.#client?.end().catch((err: unknown) => this.#parts.log?.debug({ err }, 'the connection for changes did not end cleanly'))
+  }
+
+  /** One notice is on its way at a time; what is committed meanwhile goes with the next. */
+  async #tellAll (): Promise<void> {
+    this.#isTelling = true
+    // One turn of the event loop later, so that what happens at once goes together.
+    await new Promise(resolve => setImmediate(resolve))
+    while (this.#client && (this.#telling.lots.size > 0 || this.#telling.hasNotices)) {
+      const { lots, withBays, hasNotices } = this.#telling
+      this.#telling = nothing()
+      const messages = messagesOf(this.#self, lots, withBays, hasNotices)
+      try {
+        // After the commit and in a transaction of its own, which writes nothing: NOTIFY holds a lock of the whole server to its
+        // commit, and with the changes in it every commit of every node would wait for the one before it to reach the disk.
+        await this.#client?.query('select pg_notify($1, message) from unnest($2::text[]) as message', [CHANNEL, messages])
+      } catch (err) {
+        // They compare versions every second. Notices are looked for then as well.
+        this.#parts.log?.debug({ err }, 'other nodes could not be told of changes; they find out by themselves')
+      }
+    }
+    this.#telling = nothing()
+    this.#isTelling = false
+  }
+
+  async #connect (): Promise<pg.Client> {
+    const { target } = this.#parts
+    const name = `parkmq ${this.node} changes`
+    const host = await writableHost(target, name)
+    const client = new pg.Client({ ...clientOptions(target, host, name), query_timeout: ANSWER_WITHIN_MS })
+    client.on('error', err => this.#parts.log?.debug({ err }, 'the connection for changes has an error'))
+    client.on('notification', ({ payload }) => this.#hear(payload ?? ''))
+    await client.connect()
+    try {
+      await client.query(NOTICE_THE_DEAD)
+      await client.query(`listen ${CHANNEL}`)
+    } catch (error) {
+      client.end().catch(() => {})
+      throw error
+    }
+    return client
+  }
+
+  async #takeName (client: pg.Client): Promise<void> {
+    const untilMs = performance.now() + NAME_WITHIN_MS
+    while (!await this.#hasName(client)) {
+      if (performance.now() >= untilMs) {
+        throw new OperatorError('node_in_use', `another parkmq on this database has the name ${this.node}; give each its own with --node, or wait until the server has noticed that the other is gone`)
+      }
+      await new Promise(resolve => setTimeout(resolve, NAME_EVERY_MS))
+    }
+  }
+
+  async #hasName (client: pg.Client): Promise<boolean> {
+    const { rows: [row] } = await client.query<{ taken: boolean }>('select pg_try_advisory_lock($1::int, hashtext($2)) as taken', [SESSION_LOCKS, `node ${this.node}`])
+    return row?.taken === true
+  }
+
+  #use (client: pg.Client): void {
+    this.#client = client
+    client.once('end', () => {
+      if (this.#client !== client) return
+      this.#client = null
+      if (this.#stopped) return
+      this.#arm(0)
+    })
+  }
+
+  #arm (delayMs: number): void {
+    if (this.#stopped) return
+    this.#timer?.cancel()
+    this.#timer = this.#parts.clock.after(delayMs, () => { this.#working = this.#look() })
+  }
+
+  /** Compares versions, over a new connection where there is none. */
+  async #look (): Promise<void> {
+    let delayMs = COMPARE_EVERY_MS
+    try {
+      if (this.#client) await this.#compare(this.#client, false)
+      else await this.#connectAgain()
+      if (this.#failing) this.#parts.log?.info('changes of other nodes are heard again')
+      this.#failing = false
+    } catch (err) {
+      // Said once for a fault that lasts, not at every try.
+      if (!this.#failing) this.#parts.log?.warn({ err }, 'changes of other nodes are not heard; trying again')
+      this.#failing = true
+      delayMs = CONNECT_AGAIN_MS
+      const client = this.#client
+      this.#client = null
+      client?.end().catch(() => { /* It is of no use any more. */ })
+    }
+    this.#arm(delayMs)
+  }
+
+  async #connectAgain (): Promise<void> {
+    const client = await this.#connect()
+    try {
+      // Another process of the same name may have come meanwhile: there must never be two.
+      if (!await this.#hasName(client)) throw new Error(`another process has the name ${this.node} on the database`)
+      // Whatever happened meanwhile was told to nobody here.
+      await this.#compare(client, true)
+    } catch (error) {
+      client.end().catch(() => {})
+      throw error
+    }
+    this.#use(client)
+  }
+
+  /** Tells of lots whose version is another than the one told last, or of all. */
+  async #compare (client: pg.Client, all: boolean): Promise<void> {
+    const { rows: [row] } = await client.query<{ recovering: boolean, lots: [Id, number][] | null, noticed: boolean }>(`
+      with seen as (
+        insert into nodes (node, seen_at_ms, noticed) values ($1, floor(extract(epoch from clock_timestamp()) * 1000)::bigint, (select coalesce(max(id), 0) from notices))
+        on conflict (node) do update set seen_at_ms = excluded.seen_at_ms where nodes.seen_at_ms < excluded.seen_at_ms - 10000
+      )
+      select pg_is_in_recovery() as recovering, exists (select from notices as n where n.id > (select noticed from nodes where node = $1)) as noticed,
+        (select json_agg(json_build_array(id, version)) from lots) as lots`, [this.node])
+    if (!row || row.recovering) throw new Error('the host has become a standby')
+    const lots = new Map(row.lots ?? [])
+    const changed = new Set<Id>()
+    for (const [lot, version] of lots) if (all || this.#versions.get(lot) !== version) changed.add(lot)
+    for (const lot of this.#versions.keys()) if (!lots.has(lot)) changed.add(lot)
+    for (const lot of changed) this.#note(lot, lots.get(lot) ?? null)
+    // What changed in them is not known.
+    this.#feed?.tell(changed, changed, null)
+    if (row.noticed) this.#notices?.ring()
+  }
+
+  #hear (payload: string): void {
+    const told: Told | null = parseMessage(payload)
+    if (told === null) {
+      this.#parts.log?.warn({ payload: payload.slice(0, 100) }, 'a notification of the database is none of ours')
+      return
+    }
+    if (told.from === this.#self) return
+    for (const [lot, version] of told.lots) this.#note(lot, version)
+    this.#feed?.tell(new Set(told.lots.keys()), told.withBays, null)
+    if (told.hasNotices) this.#notices?.ring()
+  }
+
+  #note (lot: Id, version: number | null): void {
+    if (version === null) this.#versions.delete(lot)
+    else this.#versions.set(lot, version)
+  }
+}
+
+function nothing (): { lots: Map<Id, number | null>, withBays: Set<Id>, hasNotices: boolean } {
+  return { lots: new Map(), withBays: new Set(), hasNotices: false }
+}

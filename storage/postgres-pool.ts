@@ -1,0 +1,182 @@
+// Connections to whichever host of the list can be written now. When that one goes or becomes a standby, the others are asked
+// again at the next use: a failover is no more than a few failed connections. Nobody is ever given a connection to a standby.
+import type { PostgresPool, PostgresPoolClient } from 'kysely'
+import pg from 'pg'
+import { messageOf } from '../shared/errors.js'
+import type { Log } from '../shared/log.js'
+import { isConnectionLost, isOldPlan, isReadOnly, NoWritableHostError } from './postgres-errors.js'
+import type { PostgresHost, PostgresTarget } from './postgres-url.js'
+
+/** How long a host may take to answer before the next one is tried, in milliseconds. */
+const CONNECT_WITHIN_MS = 2_000
+/** What the server gives up after: a statement, a wait for a lock, a transaction whose process says nothing more, in milliseconds. */
+const STATEMENT_MS = 10_000
+const LOCK_MS = 5_000
+/**
+ * Far less than LOCK_MS: a process that is stopped in a transaction, with another behind it, must not make others fail that wait for
+ * its locks. A process that is only slow for so long tries again.
+ */
+const IDLE_IN_TRANSACTION_MS = 1_500
+/** The server may be out of reach and never say so: after this the connection counts as lost. */
+const ANSWER_WITHIN_MS = STATEMENT_MS + 2_000
+
+const IS_READ_ONLY = 'select pg_is_in_recovery() or current_setting(\'transaction_read_only\')::boolean as read_only'
+const BIGINT = 20
+
+export interface PoolParts {
+  readonly target: PostgresTarget
+  /** Most connections. */
+  readonly max: number
+  /** How the connections are named in pg_stat_activity. */
+  readonly name: string
+  readonly log?: Log | undefined
+  /** Without them, for what may take long: the changes of the tables. Default true. */
+  readonly timeouts?: boolean
+}
+
+export class WritablePool implements PostgresPool {
+  readonly #parts: PoolParts
+  #current: Promise<pg.Pool> | null = null
+  #ended = false
+
+  constructor (parts: PoolParts) {
+    this.#parts = parts
+  }
+
+  /** A connection to the writable host. Throws `NoWritableHostError`, or why there is no connection. */
+  async connect (): Promise<PostgresPoolClient> {
+    if (this.#ended) throw new Error('the pool of connections has ended: Connection terminated')
+    const first = this.#current ??= this.#find()
+    try {
+      return this.#watched(await (await first).connect(), first)
+    } catch (error) {
+      if (isQueueFull(error)) throw error
+      this.#forget(first)
+      if (error instanceof NoWritableHostError) throw error
+    }
+    // The host that was writable a moment ago is not: another one may be.
+    const second = this.#current ??= this.#find()
+    try {
+      return this.#watched(await (await second).connect(), second)
+    } catch (error) {
+      if (!isQueueFull(error)) this.#forget(second)
+      throw error
+    }
+  }
+
+  async end (): Promise<void> {
+    this.#ended = true
+    const current = await this.#current?.catch(() => null)
+    this.#current = null
+    await current?.end()
+  }
+
+  async #find (): Promise<pg.Pool> {
+    const { target, max, name, log, timeouts = true } = this.#parts
+    const host = await writableHost(target, name)
+    const pool = new pg.Pool({
+      ...clientOptions(target, host, name), max,
+      ...(timeouts && { statement_timeout: STATEMENT_MS, lock_timeout: LOCK_MS, idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_MS, query_timeout: ANSWER_WITHIN_MS }),
+      // It may have become a standby since it was asked. The pool waits for the answer, other than its types say.
+      onConnect: refuseReadOnly as unknown as (client: pg.ClientBase) => void
+    })
+    pool.on('error', err => log?.debug({ err }, 'an idle connection to the database is lost'))
+    return pool
+  }
+
+  #forget (pool: Promise<pg.Pool>): void {
+    if (this.#current !== pool) return
+    this.#current = null
+    // Whoever still has a connection of it gives it back first.
+    pool.then(async old => await old.end(), () => {}).catch((err: unknown) => this.#parts.log?.debug({ err }, 'old connections to the database did not end cleanly'))
+  }
+
+  #watched (client: pg.PoolClient, pool: Promise<pg.Pool>): PostgresPoolClient {
+    let lost = false
+    const onError = (): void => { lost = true }
+    // Without a listener, the end of a connection that waits for its next statement would end the process.
+    client.on('error', onError)
+    const query = async (text: string, values: readonly unknown[]): Promise<pg.QueryResult> => {
+      // What the lost connection had begun is rolled back by the server; a second error would hide the first.
+      if (text === 'rollback' && lost) return NOTHING
+      try {
+        // Without values there is little to plan: begin, commit.
+        return values.length === 0 ? await client.query(text) : await client.query({ name: nameOf(text), text, values: [...values] })
+      } catch (error) {
+        if (isConnectionLost(error) || isOldPlan(error)) lost = true
+        if (isReadOnly(error)) {
+          lost = true
+          this.#forget(pool)
+        }
+        throw error
+      }
+    }
+    return {
+      query: query as unknown as PostgresPoolClient['query'],
+      release: () => {
+        client.off('error', onError)
+        client.release(lost)
+      }
+    }
+  }
+}
+
+/**
+ * Names of statements, so that the server keeps their plans for a connection: a quarter of its work for a batch. There are few texts (rows.ts); those with a list of
+ * values of any length are many, and the later ones have no name.
+ */
+const names = new Map<string, string>()
+const MOST_NAMES = 200
+
+function nameOf (text: string): string | undefined {
+  const known = names.get(text)
+  if (known !== undefined || names.size >= MOST_NAMES) return known
+  const name = `parkmq_${names.size}`
+  names.set(text, name)
+  return name
+}
+
+/** All connections are in use and none came back in time: that says nothing of the host. */
+function isQueueFull (error: unknown): boolean {
+  return messageOf(error) === 'timeout exceeded when trying to connect'
+}
+
+const NOTHING: pg.QueryResult = { command: 'ROLLBACK', rowCount: 0, oid: 0, fields: [], rows: [] }
+
+/** How a connection to one of the hosts is made. */
+export function clientOptions ({ user, password, database, ssl }: PostgresTarget, { host, port }: PostgresHost, name: string): pg.ClientConfig {
+  return {
+    host, port, database, ssl, application_name: name, connectionTimeoutMillis: CONNECT_WITHIN_MS, keepAlive: true,
+    ...(user !== undefined && { user }), ...(password !== undefined && { password }),
+    // Milliseconds and counts are far below 2^53.
+    types: { getTypeParser: (oid: number, format?: 'text' | 'binary'): unknown => oid === BIGINT ? Number : pg.types.getTypeParser(oid, format) }
+  }
+}
+
+/** The first host that answers and can be written. Throws `NoWritableHostError`, which says what each of them is. */
+export async function writableHost (target: PostgresTarget, name: string): Promise<PostgresHost> {
+  const { hosts } = target
+  try {
+    return await Promise.any(hosts.map(async host => {
+      const client = new pg.Client({ ...clientOptions(target, host, name), query_timeout: CONNECT_WITHIN_MS })
+      client.on('error', () => { /* The question below fails. */ })
+      try {
+        await client.connect()
+        await refuseReadOnly(client)
+      } finally {
+        // Nobody waits for a goodbye.
+        client.end().catch(() => {})
+      }
+      return host
+    }))
+  } catch (error) {
+    const whys = error instanceof AggregateError ? error.errors : [error]
+    const said = hosts.map(({ host, port }, i) => `${host}:${port}: ${messageOf(whys[i]) || 'no answer'}`).join('; ')
+    throw new NoWritableHostError(`no host of the database can be written (${said})`, { cause: error })
+  }
+}
+
+async function refuseReadOnly (client: pg.ClientBase): Promise<void> {
+  const { rows: [row] } = await client.query<{ read_only: boolean }>(IS_READ_ONLY)
+  if (row?.read_only !== false) throw new Error('it is a standby or read only')
+}

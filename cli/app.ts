@@ -33,7 +33,7 @@ export interface AppParts {
   readonly metrics?: Metrics
   /** Of `parkmq experiment` alone. */
   readonly experiment?: Experiment
-  /** The compiled program of the threads that look at frames, where this is not compiled itself. */
+  /** The compiled program of the processes that look at frames, where this is not compiled itself. */
   readonly cameraWorker?: URL
 }
 

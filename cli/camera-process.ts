@@ -35,7 +35,7 @@ export function cameraProcessCommand (): Command {
     .description('look at the frames of cameras in this process, and say at the broker which bays are taken')
     .addOption(new Option('--url <url>', 'the broker, mqtt://, mqtts://, ws:// or wss:// (PARKMQ_URL)').default(defaultUrl())))
     .option('--cameras <folder>', 'the cameras\' configurations, as `parkmq camera calibrate` writes them (PARKMQ_CAMERAS)')
-    .option('--workers <n>', 'threads that look at frames (PARKMQ_CAMERA_WORKERS; default 1)')
+    .option('--workers <n>', 'processes that look at frames (PARKMQ_CAMERA_WORKERS; default 1)')
     .option('--node <name>', 'name of this processor, which no other has (PARKMQ_NODE; default node-1)')
     .option('--http-port <port>', 'serve /health and /metrics on 127.0.0.1 (PARKMQ_HTTP_PORT; default: off)')
     .option('--config <file>', 'settings in YAML or JSON, of which limits.frameBytes and framePixels are used here (PARKMQ_CONFIG)')

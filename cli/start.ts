@@ -52,7 +52,7 @@ export function startCommand (): Command {
     .option('--broker-cert <file>', 'show this certificate to --broker (PARKMQ_CERT)')
     .option('--broker-key <file>', 'its private key (PARKMQ_KEY)')
     .option('--cameras <folder>', 'look at the frames of the cameras whose configurations are in this folder (PARKMQ_CAMERAS)')
-    .option('--camera-workers <n>', 'threads that look at frames (PARKMQ_CAMERA_WORKERS; default 1)')
+    .option('--camera-workers <n>', 'processes that look at frames (PARKMQ_CAMERA_WORKERS; default 1)')
     .option('--node <name>', 'name of this process in services/+/{node}/status, and among the nodes of --database (PARKMQ_NODE; default node-1)')
     .option('--log-level <level>', 'fatal, error, warn, info, debug, trace or silent (PARKMQ_LOG_LEVEL; default info)')
     .addHelpText('after', '\nWithout a config file there are four lots: LOT-A 100, LOT-B 150, LOT-C 80, LOT-D 200 places.\nFlags win over PARKMQ_* variables, those over the config file. `parkmq doctor` prints the result.')

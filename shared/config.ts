@@ -67,7 +67,7 @@ export const Config = z.strictObject({
     key: file('--broker-key').optional().describe('file of its private key, in PEM, without a passphrase')
   }).optional(),
   cameras: z.string().min(1).optional().describe('folder of the configurations of cameras (`parkmq camera calibrate` writes them); with it their frames are looked at in this process'),
-  cameraWorkers: z.preprocess(value => typeof value === 'string' && /^\d+$/.test(value) ? Number(value) : value, count(1).max(16)).default(1).describe('threads that look at frames'),
+  cameraWorkers: z.preprocess(value => typeof value === 'string' && /^\d+$/.test(value) ? Number(value) : value, count(1).max(16)).default(1).describe('processes that look at frames'),
   node: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/).default('node-1').describe('name of this process in services/{service}/{node}/status, and among those on the same `database`'),
   logLevel: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info').describe('least level that is logged'),
   limits: z.strictObject({

@@ -10,7 +10,7 @@ const MAX_CAMERAS = 1_000
 const DEFAULT_INTERVAL_SECONDS = 10
 const DEFAULT_KEEP_SECONDS = 30
 
-/** What the service needs to know of a camera; its threads read the rest from the file. */
+/** What the service needs to know of a camera; those that look at its frames read the rest from the file. */
 export interface Camera {
   readonly camera: Id
   readonly lot: Id

@@ -1,4 +1,4 @@
-// What a worker thread and its owner say to each other. Nothing here has state.
+// What a process that looks at frames and its owner say to each other. Nothing here has state.
 import type { Refusal } from '../../shared/errors.js'
 import type { Id } from '../../shared/lot.js'
 import type { Judgement } from './classifier.js'
@@ -20,3 +20,12 @@ export type Looked =
   | { readonly refusal: Refusal }
   /** A fault of ours, as words. */
   | { readonly fault: string }
+
+export type Asked =
+  | { readonly type: 'setup', readonly setup: WorkerSetup }
+  | { readonly type: 'look', readonly look: Look }
+
+export type Said =
+  | { readonly type: 'ready' }
+  | { readonly type: 'looked', readonly looked: Looked }
+  | { readonly type: 'failed', readonly why: string }

@@ -1,4 +1,4 @@
-// The camera service: takes the cameras' frames, looks at their bays in threads of its own, and says what it saw as a sensor
+// The camera service: takes the cameras' frames, looks at their bays in processes of their own, and says what it saw as a sensor
 // of the lot. It knows no count and no ledger: that a frame has its effect once is the rule of the sensor's messages. A frame
 // is acknowledged when the message about it is committed, or when a newer frame has taken its place.
 import { ACCEPTED, RefusedPublishError, type Bus, type Delivery, type Outcome } from '../../shared/bus.js'

@@ -1,30 +1,32 @@
-// A thread that opens pictures and looks at their bays, so that neither keeps the event loop of the server. It has the
-// classifiers of all cameras and works on one picture at a time.
+// A process that opens pictures and looks at their bays. It has the classifiers of all cameras and works on one picture at a
+// time. A process and not a thread: a picture that breaks the decoder, which is native code, takes no server with it, and the
+// decoder's own threads have the low priority as well.
 import { setPriority } from 'node:os'
-import { parentPort, workerData } from 'node:worker_threads'
 import { messageOf } from '../../shared/errors.js'
 import type { Id } from '../../shared/lot.js'
 import { loadClassifier, readCameraConfig } from './camera-config.js'
 import { FrameSizeError, type Classifier } from './classifier.js'
-import { decodeFrame } from './frame.js'
-import type { Look, Looked, WorkerSetup } from './look.js'
+import { decodeFrame, type FrameLimits } from './frame.js'
+import type { Asked, Look, Looked, Said, WorkerSetup } from './look.js'
 
-/** Where both want the processor: counts, requests and replies come first, and frames do not starve. */
+/** Counts, requests and replies come first, and frames do not starve. */
 const NICE = 10
 
-const { files, limits } = workerData as WorkerSetup
-const port = parentPort
-if (port === null) throw new Error('worker.ts is for a thread of its own')
-
 const classifiers = new Map<Id, Classifier>()
-for (const file of files) {
-  const config = await readCameraConfig(file)
-  classifiers.set(config.camera, await loadClassifier(config))
+let limits: FrameLimits | null = null
+
+async function setUp ({ files, limits: given }: WorkerSetup): Promise<Said> {
+  for (const file of files) {
+    const config = await readCameraConfig(file)
+    classifiers.set(config.camera, await loadClassifier(config))
+  }
+  limits = given
+  return { type: 'ready' }
 }
 
 async function look ({ camera, bytes }: Look): Promise<Looked> {
   const classifier = classifiers.get(camera)
-  if (classifier === undefined) return { fault: `there is no classifier for ${camera}` }
+  if (classifier === undefined || limits === null) return { fault: `there is no classifier for ${camera}` }
   const decoded = await decodeFrame(bytes, limits)
   if (!decoded.ok) return { refusal: decoded.refusal }
   try {
@@ -35,10 +37,15 @@ async function look ({ camera, bytes }: Look): Promise<Looked> {
   }
 }
 
-// Only Linux knows priorities of threads; elsewhere it would be the process's.
-if (process.platform === 'linux') setPriority(NICE)
+async function answer (asked: Asked): Promise<Said> {
+  return asked.type === 'setup' ? await setUp(asked.setup) : { type: 'looked', looked: await look(asked.look) }
+}
 
-port.on('message', (asked: Look) => {
-  look(asked).then(answer => port.postMessage(answer), (error: unknown) => port.postMessage({ fault: messageOf(error) } satisfies Looked))
+// Before the first picture: threads have the priority of the thread that starts them.
+setPriority(NICE)
+// A Ctrl-C reaches the whole group of processes; the server ends this one when it has no more use for it.
+process.on('SIGINT', () => {})
+process.on('SIGTERM', () => {})
+process.on('message', (asked: Asked) => {
+  answer(asked).then(said => process.send?.(said), (error: unknown) => process.send?.({ type: 'failed', why: messageOf(error) } satisfies Said))
 })
-port.postMessage('ready')

@@ -1,13 +1,14 @@
-// The threads that look at frames: each has one frame at a time. A thread that dies or hangs is replaced, and its frame
-// fails with an error.
-import { Worker } from 'node:worker_threads'
-import { messageOf } from '../../shared/errors.js'
+// The processes that look at frames: each has one frame at a time. One that dies or hangs is replaced, and its frame fails with
+// an error.
+import { fork, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
 import type { Log } from '../../shared/log.js'
-import type { Look, Looked, WorkerSetup } from './look.js'
+import type { Asked, Look, Looked, Said, WorkerSetup } from './look.js'
 
-/** A frame that takes longer is given up with its thread, in milliseconds. */
+/** A frame that takes longer is given up with its process, in milliseconds. */
 const LOOK_WITHIN_MS = 30_000
-/** Memory of a thread for JavaScript objects, in MB; pictures are outside of it and have limits of their own. */
+/** Memory of a process for JavaScript objects, in MB; pictures are outside of it and have limits of their own. */
 const HEAP_MB = 512
 
 export interface WorkersParts {
@@ -16,25 +17,27 @@ export interface WorkersParts {
   readonly log: Log
   /** The compiled worker.ts. */
   readonly program: URL
-  /** Told when a thread has taken the place of a lost one. */
+  /** Told when a process has taken the place of a lost one. */
   readonly onFree: () => void
 }
 
-interface Thread {
-  readonly worker: Worker
+interface Worker {
+  readonly process: ChildProcess
   busy: { readonly resolve: (looked: Looked) => void, readonly reject: (error: Error) => void, readonly timer: NodeJS.Timeout } | null
 }
 
 export class Workers {
   readonly #parts: WorkersParts
-  readonly #threads = new Set<Thread>()
+  readonly #workers = new Set<Worker>()
+  /** Started and not ready yet. */
+  readonly #starting = new Set<ChildProcess>()
   #stopping = false
 
   private constructor (parts: WorkersParts) {
     this.#parts = parts
   }
 
-  /** Resolves when all threads have loaded their classifiers. Throws what loading threw. */
+  /** Resolves when all have loaded their classifiers. Throws why one could not. */
   static async start (parts: WorkersParts): Promise<Workers> {
     const workers = new Workers(parts)
     try {
@@ -48,63 +51,92 @@ export class Workers {
 
   /** Whether `look` may be called. */
   get isFree (): boolean {
-    for (const thread of this.#threads) if (thread.busy === null) return true
+    for (const worker of this.#workers) if (worker.busy === null) return true
     return false
   }
 
-  /** Lets a free thread look at a frame. Throws when there is none, and when the thread died or took too long. */
+  /** Lets a free process look at a frame. Throws when there is none, and when it died or took too long. */
   async look (look: Look): Promise<Looked> {
-    const thread = [...this.#threads].find(({ busy }) => busy === null)
-    if (thread === undefined) throw new Error('no thread is free')
+    const worker = [...this.#workers].find(({ busy }) => busy === null)
+    if (worker === undefined) throw new Error('no process is free')
     return await new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
-        this.#lost(thread, new Error(`the frame of ${look.camera} was not looked at within ${LOOK_WITHIN_MS} ms`))
-        void thread.worker.terminate()
-      }, LOOK_WITHIN_MS)
-      thread.busy = { resolve, reject, timer }
-      thread.worker.postMessage(look)
+      const timer = setTimeout(() => this.#lose(worker, new Error(`the frame of ${look.camera} was not looked at within ${LOOK_WITHIN_MS} ms`)), LOOK_WITHIN_MS)
+      worker.busy = { resolve, reject, timer }
+      ask(worker.process, { type: 'look', look })
     })
   }
 
-  /** Ends all threads; frames in work fail. */
+  /** Ends all of them; frames in work fail. */
   async stop (): Promise<void> {
     this.#stopping = true
-    const threads = [...this.#threads]
-    for (const thread of threads) this.#lost(thread, new Error('parkmq stops'))
-    await Promise.all(threads.map(async ({ worker }) => await worker.terminate()))
+    const processes = [...this.#starting, ...[...this.#workers].map(worker => worker.process)].filter(({ exitCode, signalCode }) => exitCode === null && signalCode === null)
+    const ended = processes.map(async process => { await once(process, 'exit') })
+    for (const worker of [...this.#workers]) this.#lose(worker, new Error('parkmq stops'))
+    for (const process of processes) process.kill('SIGKILL')
+    await Promise.all(ended)
   }
 
   async #add (): Promise<void> {
-    const worker = new Worker(this.#parts.program, { workerData: this.#parts.setup, resourceLimits: { maxOldGenerationSizeMb: HEAP_MB } })
-    const thread: Thread = { worker, busy: null }
-    await new Promise<void>((resolve, reject) => {
-      worker.once('error', reject)
-      worker.once('exit', code => reject(new Error(`the thread for frames ended with ${code} while it started`)))
-      worker.once('message', () => resolve())
-    })
-    worker.removeAllListeners('error').removeAllListeners('exit')
-    worker.on('message', (looked: Looked) => {
-      const { busy } = thread
-      thread.busy = null
-      if (busy === null) return
-      clearTimeout(busy.timer)
-      busy.resolve(looked)
-    })
-    worker.on('error', error => this.#lost(thread, error instanceof Error ? error : new Error(messageOf(error))))
-    worker.on('exit', code => this.#lost(thread, new Error(`the thread for frames ended with ${code}`)))
-    this.#threads.add(thread)
+    const process = fork(fileURLToPath(this.#parts.program), { serialization: 'advanced', execArgv: [`--max-old-space-size=${HEAP_MB}`], stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })
+    this.#starting.add(process)
+    try {
+      await setUp(process, this.#parts.setup)
+      if (this.#stopping) throw new Error('parkmq stops')
+    } catch (error) {
+      process.kill('SIGKILL')
+      throw error
+    } finally {
+      this.#starting.delete(process)
+    }
+    const worker: Worker = { process, busy: null }
+    process.on('message', (said: Said) => this.#take(worker, said))
+    process.on('error', error => this.#lose(worker, error))
+    process.on('exit', (code, signal) => this.#lose(worker, new Error(`the process that looked at the frame ended with ${signal ?? code}`)))
+    this.#workers.add(worker)
   }
 
-  #lost (thread: Thread, error: Error): void {
-    if (!this.#threads.delete(thread)) return
-    const { busy } = thread
-    thread.busy = null
+  #take (worker: Worker, said: Said): void {
+    const { busy } = worker
+    worker.busy = null
+    if (busy === null) return
+    clearTimeout(busy.timer)
+    if (said.type === 'looked') busy.resolve(said.looked)
+    else busy.reject(new Error(said.type === 'failed' ? said.why : `the process that looked at the frame said ${said.type}`))
+  }
+
+  /** It is of no more use: another takes its place. */
+  #lose (worker: Worker, error: Error): void {
+    if (!this.#workers.delete(worker)) return
+    const { busy } = worker
+    worker.busy = null
+    worker.process.kill('SIGKILL')
     if (busy !== null) {
       clearTimeout(busy.timer)
       busy.reject(error)
     }
     if (this.#stopping) return
-    this.#parts.log.error({ err: error }, 'a thread that looks at frames is lost; another takes its place')
-    this.#add().then(() => this.#parts.onFree(), (err: unknown) => this.#parts.log.fatal({ err }, 'no thread can be started that looks at frames'))
+    this.#parts.log.error({ err: error }, 'a process that looks at frames is lost; another takes its place')
+    this.#add().then(() => this.#parts.onFree(), (err: unknown) => {
+      if (!this.#stopping) this.#parts.log.fatal({ err }, 'no process can be started that looks at frames')
+    })
   }
+}
+
+/** Resolves when it has loaded its classifiers. Throws why it could not. */
+async function setUp (process: ChildProcess, setup: WorkerSetup): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    const ended = (code: number | null, signal: string | null): void => reject(new Error(`the process for frames ended with ${signal ?? code} while it started`))
+    process.once('error', reject)
+    process.once('exit', ended)
+    process.once('message', (said: Said) => {
+      process.off('error', reject).off('exit', ended)
+      if (said.type === 'ready') resolve()
+      else reject(new Error(said.type === 'failed' ? said.why : `the process for frames said ${said.type} while it started`))
+    })
+    ask(process, { type: 'setup', setup })
+  })
+}
+
+function ask (process: ChildProcess, asked: Asked): void {
+  process.send(asked)
 }

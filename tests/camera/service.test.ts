@@ -105,6 +105,17 @@ test('a classifier that fails costs its frame and nothing else', async () => {
   await watcher.last('lots/ROOF/free', '2')
 })
 
+test('a frame that ends the process which looks at it costs itself and nothing else', async () => {
+  const { camera, watcher, count } = await start()
+  const deadly = await picture(['deadly', 'free'])
+  for (const seq of [1, 3]) {
+    expect(await send(camera, 'cam-1', deadly, frameOptions(seq))).toBe('internal')
+    expect(await send(camera, 'cam-1', await picture(['taken', 'free']), frameOptions(seq + 1))).toBeNull()
+    await watcher.until('the next frame', ({ topic, text }) => topic === 'lots/ROOF/sensor' && json(text).seq === seq + 1)
+  }
+  expect(await count('applied')).toBe(2)
+})
+
 test('frames on one connection that are larger than what a connection may have in work: the newest wins, the others are counted', async () => {
   const { camera, watcher, count } = await start({ ...CAM, lookMs: 300 })
   const large = await largePicture(['taken', 'taken'], 300_000)

@@ -13,10 +13,10 @@ import { onTestFinished } from 'vitest'
 import { testFolder, type TestClient } from '../support/app.js'
 import { PROGRAM } from '../support/process.js'
 
-/** The compiled thread (`npm run build`): tests run from the sources. */
+/** The compiled program that looks at frames (`npm run build`): tests run from the sources. */
 export const WORKER = new URL('../../dist/services/camera/worker.js', import.meta.url)
 
-const COLOURS = { taken: '#e01010', free: '#10e010', unsure: '#808080', broken: '#1010e0' } as const
+const COLOURS = { taken: '#e01010', free: '#10e010', unsure: '#808080', broken: '#1010e0', deadly: '#e010e0' } as const
 export type Square = keyof typeof COLOURS
 const SIDE = 32
 

@@ -9,8 +9,8 @@ import { FrameSizeError, type Classifier } from './classifier.js'
 import { decodeFrame, type FrameLimits } from './frame.js'
 import type { Asked, Look, Looked, Said, WorkerSetup } from './look.js'
 
-/** Counts, requests and replies come first, and frames do not starve. */
-const NICE = 10
+/** The least that there is: with 10, sensors and requests waited 1.4 times as long at the 95th percentile beside 20 frames/s. */
+const NICE = 19
 
 const classifiers = new Map<Id, Classifier>()
 let limits: FrameLimits | null = null

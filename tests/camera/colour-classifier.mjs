@@ -7,7 +7,7 @@ export default ({ width, height, bays, model }) => ({
       const middle = axis => polygon.reduce((sum, point) => sum + point[axis], 0) / polygon.length
       const at = (Math.round(middle('y') * frame.height / height) * frame.width + Math.round(middle('x') * frame.width / width)) * 3
       const [red, green, blue] = frame.pixels.subarray(at, at + 3)
-      if (blue > green + 60 && red > green + 60) process.kill(process.pid, 'SIGKILL')
+      if (blue > green + 60 && red > green + 60) globalThis.process.kill(globalThis.process.pid, 'SIGKILL')
       if (blue > red + 60 && blue > green + 60) throw new Error('blue')
       return { bay, taken: red > green, confidence: Math.abs(red - green) > 60 ? 1 : 0.5 }
     })

@@ -17,7 +17,7 @@ interface Part {
 export const REPORT_SCENARIOS = ['baseline', 'mixed', 'stress', 'ingest', 'fan-out', 'slow', 'frozen', 'start', 'restart', 'scale', 'soak'] as const
 
 const PARTS: readonly Part[] = [
-  { scenario: 'baseline', options: { rounds: 3, seconds: 1 }, takesSeconds: 240 },
+  { scenario: 'baseline', options: { rounds: 2, seconds: 1 }, takesSeconds: 160 },
   { scenario: 'mixed', options: { rounds: 3, seconds: 1 }, takesSeconds: 60 },
   { scenario: 'stress', options: { rounds: 3, seconds: 2 }, takesSeconds: 90 },
   { scenario: 'ingest', options: { rounds: 3, publishers: [1, 4, 16], window: [64], messages: 40_000 }, takesSeconds: 80 },
@@ -27,8 +27,8 @@ const PARTS: readonly Part[] = [
   { scenario: 'slow', options: { seconds: 5, qos: [1], transport: ['tcp'], session: ['persistent'] }, takesSeconds: 35 },
   { scenario: 'frozen', options: { rounds: 3, seconds: 3 }, takesSeconds: 75 },
   { scenario: 'start', options: {}, takesSeconds: 10 },
-  { scenario: 'restart', options: { rounds: 2 }, takesSeconds: 120 },
-  { scenario: 'scale', options: { rounds: 2 }, takesSeconds: 120 },
+  { scenario: 'restart', options: { rounds: 1 }, takesSeconds: 90 },
+  { scenario: 'scale', options: { rounds: 1 }, takesSeconds: 90 },
   { scenario: 'soak', options: { minutes: 1 }, takesSeconds: 70 }
 ]
 

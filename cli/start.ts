@@ -2,7 +2,7 @@
 import { Command } from 'commander'
 import { checkExposure } from '../broker/exposure.js'
 import { loadConfig, urlOf } from '../shared/config.js'
-import { shownUrl } from '../shared/mqtt-client.js'
+import { shownUrl } from '../shared/broker-urls.js'
 import { createLog, type LogLevel } from '../shared/log.js'
 import { startApp } from './app.js'
 import { keepHeapSmall } from './heap.js'

@@ -74,7 +74,7 @@ export async function loginOf (url: string, options: LoginOptions): Promise<Pick
     if (options.passwordStdin) throw new UsageError(`--password-stdin is the password of a user; name the user with ${userFlag}`)
     return login
   }
-  if (parsed !== null && parsed.password !== '') return login
+  if (parsed !== null && parsed.password !== '') return { ...login, password: decodeURIComponent(parsed.password) }
   if (options.passwordStdin) return { ...login, password: (await text(process.stdin)).replace(/\r?\n$/, '') }
   if (given.password !== undefined) return { ...login, password: given.password }
   // The certificate says who it is.

@@ -66,11 +66,13 @@ export class BrokerUrls {
 }
 
 /** From now on the nodes that the broker tells of are known. A broker that does not tell, or not to this client, changes nothing. */
-export function learnNodes (client: MqttClient, urls: BrokerUrls): void {
+export function learnNodes (client: MqttClient, urls: BrokerUrls, onLearnt: () => void = () => {}): void {
   client.on('message', (topic, payload) => {
     if (topic !== topics.nodes()) return
     const nodes = parseNodes(payload.toString())
-    if (nodes !== null) urls.learn(nodes)
+    if (nodes === null) return
+    urls.learn(nodes)
+    onLearnt()
   })
   client.subscribe(topics.nodes(), { qos: 1 }, () => { /* It is not needed. */ })
 }

@@ -114,16 +114,17 @@ async function connectFirst (urls: BrokerUrls, options: ConnectOptions): Promise
   client.on('connect', ({ properties }) => {
     sendWithoutDelay(client)
     urls.connected()
-    if (properties?.responseInformation !== undefined) responseInformation.set(client, properties.responseInformation)
-  })
-  client.once('connect', () => {
     // MQTT.js fails a publish on an ended client only while it believes that it would reconnect; with a period of 0 it
     // would store the publish for ever instead.
     client.options.reconnectPeriod = urls.restMs()
+    if (properties?.responseInformation !== undefined) responseInformation.set(client, properties.responseInformation)
+  })
+  client.once('connect', () => {
     if (options.reconnect !== true) client.on('close', () => { if (urls.isSingle) endNow(client) })
   })
   await firstConnection(client, url)
-  if (options.learn === true) learnNodes(client, urls)
+  // With somewhere else to go it need not rest first.
+  if (options.learn === true) learnNodes(client, urls, () => { client.options.reconnectPeriod = urls.restMs() })
   return client
 }
 

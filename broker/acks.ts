@@ -53,7 +53,7 @@ export function disconnectBytes (reason: Reason, words: string, maxPacketBytes: 
 
 /** What older versions call the reasons that they have a code for (3.1.1 section 3.2.2.3). */
 const RETURN_CODES: Partial<Record<Reason, number>> = {
-  [Reason.unsupportedProtocolVersion]: 1, [Reason.clientIdNotValid]: 2, [Reason.serverUnavailable]: 3, [Reason.serverBusy]: 3, [Reason.badUserNameOrPassword]: 4,
+  [Reason.unsupportedProtocolVersion]: 1, [Reason.clientIdNotValid]: 2, [Reason.serverUnavailable]: 3, [Reason.serverBusy]: 3, [Reason.useAnotherServer]: 3, [Reason.badUserNameOrPassword]: 4,
   [Reason.notAuthorized]: 5
 }
 

@@ -68,6 +68,8 @@ export interface Engine {
   readonly connections: ReadonlyMap<AedesClient, Connection>
   /** The users have changed: their connections are closed, so that they log in again, and their sessions follow. */
   usersChanged (users: ReadonlySet<string>): void
+  /** Sends every client to another server and lets none in, for this reason in words; null: they are let in again. */
+  shut (words: string | null): void
   /** Publishes the wills of clients that were connected when the process before this one died. */
   publishOldWills (): void
   /** To be called when every connection is gone: resolves when everything is stored. */
@@ -170,6 +172,13 @@ export async function createEngine ({ config, clock, log, metrics, store, login,
     sessions.changeRights(users, rightsOfUser)
   }
 
+  const shut = (words: string | null): void => {
+    entrance.shut = words
+    if (words === null) return
+    // Who is still on the way in is sent away when its CONNECT is there.
+    for (const connection of connections.values()) if (connection.session !== null) connection.end(Reason.useAnotherServer, words)
+  }
+
   // Only they are needed later: the rest of what was loaded must not stay in memory.
   const oldWills = state?.wills ?? []
   const publishOldWills = (): void => wills.restore(oldWills, clientId => sessions.all.get(clientId)?.expirySeconds ?? 0)
@@ -181,7 +190,7 @@ export async function createEngine ({ config, clock, log, metrics, store, login,
     bus.close()
     await journal.close()
   }
-  return { aedes, bus, sessions, router, retained, received, traffic, counts, flow, report, accept, connections, usersChanged, publishOldWills, close }
+  return { aedes, bus, sessions, router, retained, received, traffic, counts, flow, report, accept, connections, usersChanged, shut, publishOldWills, close }
 }
 
 function watch (aedes: AedesBroker, connections: Map<AedesClient, Connection>, report: Report): void {

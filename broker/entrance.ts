@@ -35,6 +35,8 @@ const LOCAL_RIGHTS = rightsOf(LOCAL)
 
 export class Entrance {
   readonly #parts: EntranceParts
+  /** Why nobody is let in now, in words; null when the door is open. */
+  shut: string | null = null
 
   constructor (parts: EntranceParts) {
     this.#parts = parts
@@ -46,6 +48,8 @@ export class Entrance {
     const { client, connectPacket: packet } = connection
     const { id } = client
     if (packet === null || id === null) return
+    // Before the password is looked at: that is work.
+    if (this.#sentAway(connection)) return
     if (login === null) {
       connection.rights = LOCAL_RIGHTS
     } else {
@@ -95,6 +99,8 @@ export class Entrance {
     const { client, connectPacket: packet } = connection
     const { id } = client
     if (packet === null || id === null || connection.ended) return
+    // It may have been shut while this one logged in.
+    if (this.#sentAway(connection)) return
     connection.expirySeconds = expiryOf(packet, limits)
     const keepAliveSeconds = keepAliveOf(packet, limits)
     const opening = { clientId: id, cleanStart: packet.clean, expirySeconds: connection.expirySeconds, rights: connection.rights }
@@ -113,6 +119,12 @@ export class Entrance {
       topicAliasMaximum: packet.properties?.topicAliasMaximum ?? 0,
       will: packet.will
     })
+  }
+
+  #sentAway (connection: Connection): boolean {
+    if (this.shut === null) return false
+    connection.end(Reason.useAnotherServer, this.shut)
+    return true
   }
 
   /** The connection is gone. */

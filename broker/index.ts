@@ -35,6 +35,10 @@ export interface EmbeddedBroker {
    * and tells the actual ports. Throws `OperatorError` (`port_in_use` and others).
    */
   listen (): Promise<{ port: number, wsPort: number }>
+  /** Sends every client to another server (0x9C; 3.1.1: closes) and lets none in (CONNACK 0x9C; 3.1.1: 3), for this reason in words. */
+  sendAway (words: string): void
+  /** Clients are let in again. */
+  letIn (): void
   /**
    * Lets nobody in any more, lets the consumers finish what has arrived, tells MQTT 5.0 clients that the server is
    * shutting down (0x8B), and closes everything. Calling it again waits for the same end.
@@ -79,7 +83,7 @@ export async function createEmbeddedBroker (parts: BrokerParts): Promise<Embedde
     await engine.close()
   }
   let closing: Promise<void> | null = null
-  return { bus, methods: Object.keys(BROKER_REQUESTS), listen, close: () => closing ??= close() }
+  return { bus, methods: Object.keys(BROKER_REQUESTS), listen, sendAway: words => engine.shut(words), letIn: () => engine.shut(null), close: () => closing ??= close() }
 }
 
 const REFUSED: ReadonlySet<LoginEvent['outcome']> = new Set(['bad_credentials', 'not_authorized', 'too_many'])

@@ -25,7 +25,8 @@ export const Reason = {
   packetTooLarge: 0x95,
   quotaExceeded: 0x97,
   administrativeAction: 0x98,
-  payloadFormatInvalid: 0x99
+  payloadFormatInvalid: 0x99,
+  useAnotherServer: 0x9c
 } as const
 
 export type Reason = (typeof Reason)[keyof typeof Reason]

@@ -7,7 +7,7 @@ import { readUsersFile, usersFileOf, type UserEntry } from '../broker/users-file
 import { ROLES } from '../shared/access.js'
 import type { Config } from '../shared/config.js'
 import { messageOf } from '../shared/errors.js'
-import { shownUrl } from '../shared/mqtt-client.js'
+import { shownUrl } from '../shared/broker-urls.js'
 import type { Check } from './check.js'
 
 const DAY_MS = 24 * 3_600_000

@@ -1,6 +1,7 @@
 // The whole of parkmq in one process, put together in the order that the guarantees need: ledger, lots of the settings,
 // broker without listeners, services (which publish everything retained), and only then the listeners.
-import { createEmbeddedBroker } from '../broker/index.js'
+import { hostname } from 'node:os'
+import { createEmbeddedBroker, type EmbeddedBroker } from '../broker/index.js'
 import { usersFileOf } from '../broker/users-file.js'
 import { openUsers, type Users } from '../broker/users.js'
 import { readCameras } from '../services/camera/cameras.js'
@@ -13,7 +14,7 @@ import { startReservation } from '../services/reservation/service.js'
 import type { OnAccess } from '../shared/access-event.js'
 import type { Bus } from '../shared/bus.js'
 import { systemClock, type Clock } from '../shared/clock.js'
-import type { Config } from '../shared/config.js'
+import { urlOf, type Config } from '../shared/config.js'
 import type { Log } from '../shared/log.js'
 import { createMetrics, type Metrics } from '../shared/metrics.js'
 import { connectMqttBus, type MqttBus } from '../shared/mqtt-bus.js'
@@ -24,6 +25,7 @@ import { openBrokerStore } from '../storage/broker-store.js'
 import { openLedger } from '../storage/open.js'
 import type { Ledger } from '../storage/ledger.js'
 import { startHttp } from './http.js'
+import { keepDoors } from './node-doors.js'
 import { version } from './version.js'
 
 export interface AppParts {
@@ -72,6 +74,10 @@ export async function startApp ({ config, log, clock: ownClock = systemClock, me
     const shared = { ledger, clock, log, metrics, config }
     const occupancy = await startOccupancy({ ...shared, bus: await broker.busOf('occupancy') })
     stops.push(() => occupancy.stop())
+    if (ledger.nodes !== null && broker.embedded !== null) {
+      const stopKeeping = await keepDoors({ nodes: ledger.nodes, broker: broker.embedded, occupancy, log })
+      stops.push(async () => stopKeeping())
+    }
     const reservation = await startReservation({ ...shared, version, bus: await broker.busOf('reservation'), onAccess, otherMethods: broker.methods, experiment })
     stops.push(() => reservation.stop())
     if (cameras !== null) {
@@ -81,6 +87,7 @@ export async function startApp ({ config, log, clock: ownClock = systemClock, me
     const http = config.httpPort === undefined ? null : await startHttp({ port: config.httpPort, host: config.host, check: async () => { await ledger.check() }, metrics, log })
     if (http) stops.push(http.stop)
     const ports = await broker.listen()
+    if (ports !== null) ledger.nodes?.advertise(config.advertise ?? urlsOf(config, ports))
     return { ledger, metrics, port: ports?.port ?? null, wsPort: ports?.wsPort ?? null, httpPort: http?.port ?? null, stop }
   } catch (error) {
     await stop()
@@ -88,7 +95,15 @@ export async function startApp ({ config, log, clock: ownClock = systemClock, me
   }
 }
 
+/** How clients on other machines reach these listeners: every address of a machine is none that they could use. */
+function urlsOf ({ host, tls }: Config, { port, wsPort }: { port: number, wsPort: number }): string[] {
+  const reached = host === '0.0.0.0' || host === '::' ? hostname() : host
+  return [urlOf(tls ? 'mqtts' : 'mqtt', reached, port), urlOf(tls ? 'wss' : 'ws', reached, wsPort)]
+}
+
 interface Broker {
+  /** Null where the broker is not ours. */
+  readonly embedded: EmbeddedBroker | null
   /** Requests that it answers itself. */
   readonly methods: readonly string[]
   busOf (service: string): Promise<Bus>
@@ -111,6 +126,7 @@ async function openBroker (config: Config, clock: Clock, log: Log, metrics: Metr
       if (file !== null) users = await openUsers({ file, clock, log, metrics })
       const broker = await createEmbeddedBroker({ config, clock, log, metrics, store, users, version, onAccess })
       return {
+        embedded: broker,
         methods: broker.methods,
         busOf: async () => broker.bus,
         listen: () => broker.listen(),
@@ -127,6 +143,7 @@ async function openBroker (config: Config, clock: Clock, log: Log, metrics: Metr
   const tls = await readClientTls(config.brokerTls ?? {})
   const opened: MqttBus[] = []
   return {
+    embedded: null,
     methods: [],
     // A connection of its own for each service, so that the broker tells of each when it dies.
     busOf: async service => {

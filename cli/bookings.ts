@@ -54,7 +54,7 @@ async function waitAndFollow (options: ClientOptions, lot: string, plate: string
   process.on('SIGINT', onSignal)
   process.on('SIGTERM', onSignal)
   await withDesk(options, async desk => {
-    tellOfConnection(desk.client, options.url, desk.tell)
+    tellOfConnection(desk.client, desk.tell)
     const ends = new WaitingEnds(desk)
     try {
       const { reply, text } = await wait(desk, lot, plate, window)

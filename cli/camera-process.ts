@@ -8,7 +8,7 @@ import { defaultUrl, loadConfig, urlOf } from '../shared/config.js'
 import { createLog, type LogLevel } from '../shared/log.js'
 import { counterValues, createMetrics } from '../shared/metrics.js'
 import { connectMqttBus } from '../shared/mqtt-bus.js'
-import { shownUrl } from '../shared/mqtt-client.js'
+import { BrokerUrls, shownUrl } from '../shared/broker-urls.js'
 import { topics } from '../shared/topics.js'
 import { loginOf, UsageError, withLogin, type LoginOptions } from './client.js'
 import { startHttp } from './http.js'
@@ -52,6 +52,7 @@ async function run (options: ProcessOptions): Promise<void> {
   const cameras = await readCameras(config.cameras)
   const log = createLog(config.logLevel, process.stdout.isTTY)
   const metrics = createMetrics()
+  if (new BrokerUrls(options.url).given.length > 1) throw new UsageError(`--url ${shownUrl(options.url)}: a processor sees the frames of one broker; start one at each node, with its own --node`)
   const { tls, username, password } = await loginOf(options.url, options)
   const bus = await connectMqttBus({
     url: withUser(options.url, username, password), ...tls && { tls }, clientId: `parkmq-${config.node}-camera`, clock: systemClock, log, metrics,

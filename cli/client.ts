@@ -5,7 +5,8 @@ import type { MqttClient } from 'mqtt'
 import { text } from 'node:stream/consumers'
 import { clientEnvironment, defaultUrl } from '../shared/config.js'
 import type { Reply } from '../shared/schemas.js'
-import { connectMqtt, endMqtt, shownUrl, type ConnectOptions } from '../shared/mqtt-client.js'
+import { BrokerUrls } from '../shared/broker-urls.js'
+import { brokerOf, connectMqtt, endMqtt, type ConnectOptions } from '../shared/mqtt-client.js'
 import { readClientTls, TLS_PROTOCOLS, type ClientTlsFiles } from '../shared/mqtt-tls.js'
 import { createRequester, type Requester } from '../shared/requester.js'
 import { EXIT } from './exit.js'
@@ -38,7 +39,7 @@ export function clientCommand (name: string, description: string, userFlag: User
 export function connectedCommand (name: string, description: string, userFlag: UserFlag = '--user'): Command {
   return withLogin(new Command(name)
     .description(description)
-    .addOption(new Option('--url <url>', 'the broker, mqtt://, mqtts://, ws:// or wss:// (PARKMQ_URL)').default(defaultUrl())), userFlag)
+    .addOption(new Option('--url <url>', 'the broker, mqtt://, mqtts://, ws:// or wss://, or several with commas between them: whoever loses one moves to the next (PARKMQ_URL)').default(defaultUrl())), userFlag)
     .option('--timeout <seconds>', 'how long to wait for a reply', '5')
 }
 
@@ -53,14 +54,15 @@ export function withLogin (command: Command, userFlag: UserFlag = '--user'): Com
 }
 
 /**
- * Reads the files and the password. A user in the URL is taken as well, with its password if one is there. Throws
- * `UsageError`, and `OperatorError` (`bad_certificate`) that names the file.
+ * Reads the files and the password. A user in the URL, the first of several, is taken as well, with its password if one is there. Throws
+ * `UsageError`, and `OperatorError`: `bad_url`, and `bad_certificate` that names the file.
  */
 export async function loginOf (url: string, options: LoginOptions): Promise<Pick<ConnectOptions, 'tls' | 'username' | 'password'>> {
   const given = clientEnvironment()
-  const parsed = URL.canParse(url) ? new URL(url) : null
+  const urls = new BrokerUrls(url).given.map(url => new URL(url))
+  const parsed = urls[0] ?? null
   const { userFlag = '--user' } = options
-  const isSecure = parsed !== null && TLS_PROTOCOLS.has(parsed.protocol)
+  const isSecure = urls.some(({ protocol }) => TLS_PROTOCOLS.has(protocol))
   for (const flag of ['ca', 'cert', 'key'] as const) {
     if (options[flag] !== undefined && !isSecure) throw new UsageError(`--${flag} is for connections with TLS: write mqtts:// or wss:// in --url, or leave it out`)
   }
@@ -72,7 +74,7 @@ export async function loginOf (url: string, options: LoginOptions): Promise<Pick
     if (options.passwordStdin) throw new UsageError(`--password-stdin is the password of a user; name the user with ${userFlag}`)
     return login
   }
-  if (parsed !== null && parsed.password !== '') return login
+  if (parsed !== null && parsed.password !== '') return { ...login, password: decodeURIComponent(parsed.password) }
   if (options.passwordStdin) return { ...login, password: (await text(process.stdin)).replace(/\r?\n$/, '') }
   if (given.password !== undefined) return { ...login, password: given.password }
   // The certificate says who it is.
@@ -83,7 +85,7 @@ export async function loginOf (url: string, options: LoginOptions): Promise<Pick
 
 /** Connects as the options say. Throws as `loginOf` and `connectMqtt` do. */
 export async function connectClient (options: ClientOptions, connecting: ConnectOptions = {}): Promise<MqttClient> {
-  return await connectMqtt(options.url, { ...connecting, ...await loginOf(options.url, options) })
+  return await connectMqtt(options.url, { learn: true, ...connecting, ...await loginOf(options.url, options) })
 }
 
 export type Call = (method: string, body: object) => Promise<Reply>
@@ -125,16 +127,16 @@ export function printReply<R> (options: ClientOptions, reply: Reply, show: (resu
 }
 
 /** Tells of a connection that is lost, which is made again, and of each that is made. */
-export function tellOfConnection (client: MqttClient, url: string, tell: (note: string) => void): void {
+export function tellOfConnection (client: MqttClient, tell: (note: string) => void): void {
   let lost = false
   client.on('close', () => {
     // That it ends is what was asked for; and it is lost once, however many tries it takes.
     if (client.disconnecting || lost) return
     lost = true
-    tell(`connection to ${shownUrl(url)} lost; connecting again`)
+    tell(`connection to ${brokerOf(client)} lost; connecting again`)
   })
   client.on('connect', () => {
-    if (lost) tell(`connected to ${shownUrl(url)} again`)
+    if (lost) tell(`connected to ${brokerOf(client)} again`)
     lost = false
   })
 }

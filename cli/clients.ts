@@ -4,7 +4,7 @@ import { setTimeout } from 'node:timers/promises'
 import type { Command } from 'commander'
 import logUpdate from 'log-update'
 import { messageOf } from '../shared/errors.js'
-import { shownUrl } from '../shared/mqtt-client.js'
+import { brokerOf } from '../shared/mqtt-client.js'
 import { ClientList, firstIssue, type Reply } from '../shared/schemas.js'
 import { clientCommand, printReply, withService, type ClientOptions } from './client.js'
 import { EXIT } from './exit.js'
@@ -90,16 +90,16 @@ async function watchClients (options: ClientsOptions): Promise<void> {
   process.on('SIGINT', onSignal)
   process.on('SIGTERM', onSignal)
   const live = process.stdout.isTTY && !options.json
-  await withService(options, async call => {
+  await withService(options, async (call, client) => {
     while (!stopping.signal.aborted) {
       try {
         const reply = await Promise.race([call('clients', bodyOf(options)), stopped])
         if (reply === null) break
-        if (live && reply.ok) logUpdate(`${shown(listOf(reply.result), options)}\n\n${shownUrl(options.url)} · Ctrl-C ends`)
+        if (live && reply.ok) logUpdate(`${shown(listOf(reply.result), options)}\n\n${brokerOf(client)} · Ctrl-C ends`)
         else printReply<unknown>(options, explained(reply), result => shown(listOf(result), options))
         if (!reply.ok) break
       } catch (error) {
-        process.stderr.write(`${shownUrl(options.url)}: ${messageOf(error)}; asking again\n`)
+        process.stderr.write(`${brokerOf(client)}: ${messageOf(error)}; asking again\n`)
       }
       // It rejects when it is stopped, and the loop sees why.
       await setTimeout(EVERY_MS, undefined, { signal: stopping.signal }).catch(() => {})

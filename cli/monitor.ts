@@ -2,7 +2,7 @@
 // when it is told to, and says when it cannot hear.
 import type { Command } from 'commander'
 import { monitorLot } from '../shared/lot-monitor.js'
-import { shownUrl } from '../shared/mqtt-client.js'
+import { brokerOf } from '../shared/mqtt-client.js'
 import { MAX_MONITOR_SECONDS, type MonitorEnd, type MonitorMessage } from '../shared/schemas.js'
 import { clientCommand, printReply, seconds, UsageError, withService, type ClientOptions } from './client.js'
 import { local } from './table.js'
@@ -37,7 +37,7 @@ async function monitor (lot: string, forSeconds: number, options: ClientOptions)
       client, requester, lot, forSeconds,
       stop: stop.signal,
       onMessage: message => print(message, options),
-      onTrouble: words => process.stderr.write(`${shownUrl(options.url)}: ${words}\n`)
+      onTrouble: words => process.stderr.write(`${brokerOf(client)}: ${words}\n`)
     })
   }, { reconnect: true })
   if (result.type === 'refused') printReply(options, result.reply, () => '')

@@ -38,8 +38,6 @@ export interface CameraSettings {
   readonly frames: string | null
   readonly epoch: number
   readonly write: string | null
-  /** In the order in which they are tried. */
-  readonly urls: readonly string[]
 }
 
 export const CAMERA_DEFAULTS = { cameras: '4', every: '10s', bays: '40', size: '1280x720', weather: 'clear', seed: '1', written: '20' } as const
@@ -71,8 +69,7 @@ export function readCameraSettings (options: SimulateCamerasOptions, nowMs: numb
     seed: whole(options.seed ?? CAMERA_DEFAULTS.seed, '--seed', 0, 2 ** 32 - 1),
     frames: options.frames ?? null,
     epoch: options.epoch === undefined ? nowMs : whole(options.epoch, '--epoch', 0, Number.MAX_SAFE_INTEGER),
-    write: options.write ?? null,
-    urls: options.url.split(',').map(url => url.trim())
+    write: options.write ?? null
   }
 }
 

@@ -11,7 +11,7 @@ import { SyntheticFrames } from '../services/camera-sim/synthetic.js'
 import { verifyBays, type Verified } from '../services/camera-sim/verify.js'
 import { OperatorError } from '../shared/errors.js'
 import type { Id } from '../shared/lot.js'
-import { endMqtt, UnreachableError } from '../shared/mqtt-client.js'
+import { endMqtt } from '../shared/mqtt-client.js'
 import { createRequester } from '../shared/requester.js'
 import { clientCommand, connectClient, loginOf } from './client.js'
 import { EXIT } from './exit.js'
@@ -27,7 +27,7 @@ Examples:
   parkmq simulate cameras --cameras 1 --every 1s --weather rain
   parkmq simulate cameras --cameras 2 --write frames --count 30     frames and labels for \`parkmq camera calibrate\`; needs no broker
   parkmq simulate cameras --frames pklot/seq4 --names ufpr05 --create-lots
-  parkmq simulate cameras --url mqtt://a:1883,mqtt://b:1883         a camera whose broker is lost moves to the next
+  parkmq simulate cameras --url mqtt://a:1883,mqtt://b:1883         a camera whose broker is lost moves to the next, as everywhere
 
 A camera is cam-1, cam-2, ... and its lot the same in capitals. With --lots, cameras share these lots, and the bays are called after the camera:
 cam-1-B01. With --user, there is one camera, which is that user.
@@ -85,9 +85,9 @@ async function write (settings: CameraSettings, folder: string, sourceOf: (camer
 }
 
 async function send (options: SimulateCamerasOptions, settings: CameraSettings, sourceOf: (camera: Id) => FrameSource): Promise<void> {
-  const login = await loginOf(settings.urls[0] ?? '', options)
+  const login = await loginOf(options.url, options)
   const runs: CameraRun[] = settings.cameras.map(({ camera, lot }) => ({
-    camera: new SimulatedCamera({ camera, lot, epoch: settings.epoch, intervalMs: settings.everyMs, urls: settings.urls, login }),
+    camera: new SimulatedCamera({ camera, lot, epoch: settings.epoch, intervalMs: settings.everyMs, url: options.url, login }),
     source: sourceOf(camera)
   }))
   if (options.createLots) await createLots(options, settings, sourceOf)
@@ -97,12 +97,12 @@ async function send (options: SimulateCamerasOptions, settings: CameraSettings, 
     stop.abort()
   }
   process.on('SIGINT', onSignal).on('SIGTERM', onSignal)
-  await reachable(options, settings)
+  await reachable(options)
   await Promise.all(runs.map(({ camera }) => camera.start()))
   const stopProgress = options.quiet ? () => {} : showLine(() => progressLine(runs))
   try {
     await runCameras({ runs, intervalMs: settings.everyMs, count: settings.count, signal: stop.signal })
-    const verified = options.verify ? await withClient(options, settings, async client => await verifyBays(client, runs.map(({ camera }) => camera))) : null
+    const verified = options.verify ? await withClient(options, async client => await verifyBays(client, runs.map(({ camera }) => camera))) : null
     stopProgress()
     report(options, runs, verified)
   } finally {
@@ -113,22 +113,12 @@ async function send (options: SimulateCamerasOptions, settings: CameraSettings, 
 }
 
 /** Throws when none of the brokers answers: only one that is lost later is waited for. */
-async function reachable (options: SimulateCamerasOptions, settings: CameraSettings): Promise<void> {
-  await withClient(options, settings, async () => {})
+async function reachable (options: SimulateCamerasOptions): Promise<void> {
+  await withClient(options, async () => {})
 }
 
-/** Works with the first broker of the list that answers. */
-async function withClient<T> (options: SimulateCamerasOptions, { urls }: CameraSettings, work: (client: MqttClient) => Promise<T>): Promise<T> {
-  let client: MqttClient | null = null
-  for (const [at, url] of urls.entries()) {
-    try {
-      client = await connectClient({ ...options, url })
-      break
-    } catch (error) {
-      if (!(error instanceof UnreachableError) || at === urls.length - 1) throw error
-    }
-  }
-  if (client === null) throw new Error('there is no broker to try')
+async function withClient<T> (options: SimulateCamerasOptions, work: (client: MqttClient) => Promise<T>): Promise<T> {
+  const client = await connectClient(options)
   try {
     return await work(client)
   } finally {
@@ -144,7 +134,7 @@ async function createLots (options: SimulateCamerasOptions, settings: CameraSett
     const bays = label ? label.bays.map(({ bay }) => bay) : baysOf(camera, settings)
     baysOfLot.set(lot, [...new Set([...baysOfLot.get(lot) ?? [], ...bays])])
   }
-  await withClient(options, settings, async client => {
+  await withClient(options, async client => {
     const requester = await createRequester(client, { timeoutMs: Number(options.timeout) * 1_000 })
     try {
       for (const [lot, bays] of baysOfLot) {

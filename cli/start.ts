@@ -2,7 +2,7 @@
 import { Command } from 'commander'
 import { checkExposure } from '../broker/exposure.js'
 import { loadConfig, urlOf } from '../shared/config.js'
-import { shownUrl } from '../shared/mqtt-client.js'
+import { shownUrl } from '../shared/broker-urls.js'
 import { createLog, type LogLevel } from '../shared/log.js'
 import { startApp } from './app.js'
 import { keepHeapSmall } from './heap.js'
@@ -29,6 +29,7 @@ interface StartOptions {
   cameras?: string
   cameraWorkers?: string
   node?: string
+  advertise?: string
   logLevel?: LogLevel
 }
 
@@ -54,6 +55,7 @@ export function startCommand (): Command {
     .option('--cameras <folder>', 'look at the frames of the cameras whose configurations are in this folder (PARKMQ_CAMERAS)')
     .option('--camera-workers <n>', 'processes that look at frames (PARKMQ_CAMERA_WORKERS; default 1)')
     .option('--node <name>', 'name of this process in services/+/{node}/status, and among the nodes of --database (PARKMQ_NODE; default node-1)')
+    .option('--advertise <urls>', 'how clients reach this node, for `cluster/nodes` of all nodes (PARKMQ_ADVERTISE; default: the listeners\'), such as mqtt://north.example:1883')
     .option('--log-level <level>', 'fatal, error, warn, info, debug, trace or silent (PARKMQ_LOG_LEVEL; default info)')
     .addHelpText('after', '\nWithout a config file there are four lots: LOT-A 100, LOT-B 150, LOT-C 80, LOT-D 200 places.\nFlags win over PARKMQ_* variables, those over the config file. `parkmq doctor` prints the result.')
     .action(async (options: StartOptions) => {

@@ -4,7 +4,7 @@ import type { Command } from 'commander'
 import logUpdate from 'log-update'
 import { LotState } from '../shared/schemas.js'
 import { lotOfTopic } from '../shared/topics.js'
-import { endMqtt, shownUrl } from '../shared/mqtt-client.js'
+import { brokerOf, endMqtt } from '../shared/mqtt-client.js'
 import { clientCommand, connectClient, UsageError, type ClientOptions } from './client.js'
 import { lotTable } from './lots.js'
 
@@ -35,7 +35,7 @@ async function watch (only: readonly string[], options: ClientOptions): Promise<
     timer = undefined
     const rows = [...states.values()].sort((a, b) => a.lot < b.lot ? -1 : 1)
     const lots = rows.length > 0 || only.length === 0 ? lotTable(rows) : `no lot named ${only.join(', ')} has spoken`
-    logUpdate(`${lots}\n\n${footer(shownUrl(options.url), connected, services)}`)
+    logUpdate(`${lots}\n\n${footer(brokerOf(client), connected, services)}`)
   }
   const redraw = (): void => { if (live) timer ??= setTimeout(draw, REDRAW_MS) }
   client.on('message', (topic, payload) => {
@@ -49,7 +49,7 @@ async function watch (only: readonly string[], options: ClientOptions): Promise<
     // Ctrl-C: that the connection ends is what was asked for.
     if (client.disconnecting) return
     connected = false
-    if (!live) process.stderr.write(`connection to ${shownUrl(options.url)} lost; connecting again\n`)
+    if (!live) process.stderr.write(`connection to ${brokerOf(client)} lost; connecting again\n`)
     redraw()
   })
   client.on('connect', () => {

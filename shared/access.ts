@@ -32,7 +32,7 @@ export interface Rights {
 }
 
 /** What everybody may know. Plates and secrets are never on these topics. */
-const PUBLIC = ['lots/+/free', 'lots/+/state', 'lots/+/bays/+', 'lots/+/events', 'services/+/+/status']
+const PUBLIC = ['lots/+/free', 'lots/+/state', 'lots/+/bays/+', 'lots/+/events', 'services/+/+/status', 'cluster/nodes']
 
 /**
  * Topic patterns by role. `{user}` stands for the user's own name and `{lot}` for each lot of a device. Topics that only
@@ -41,7 +41,8 @@ const PUBLIC = ['lots/+/free', 'lots/+/state', 'lots/+/bays/+', 'lots/+/events',
 export const ACCESS: Readonly<Record<Role, Rights>> = {
   device: {
     publish: ['lots/{lot}/sensor', 'sensors/{user}/status', 'cameras/{user}/status', 'cameras/{user}/frame'],
-    read: [],
+    // Where it can go when its node is lost.
+    read: ['cluster/nodes'],
     methods: [],
     lists: 'own',
     actsForOthers: false

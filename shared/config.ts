@@ -5,6 +5,7 @@ import { parse } from 'yaml'
 import { z } from 'zod'
 import { messageOf, OperatorError } from './errors.js'
 import type { Id as IdType } from './lot.js'
+import { MAX_NODE_URLS, NodeUrl } from './nodes.js'
 import { ConfiguredLot, firstIssue, Id, NewLot, TimeZone } from './schemas.js'
 
 // Flags and variables are text; a file has numbers.
@@ -69,6 +70,7 @@ export const Config = z.strictObject({
   cameras: z.string().min(1).optional().describe('folder of the configurations of cameras (`parkmq camera calibrate` writes them); with it their frames are looked at in this process'),
   cameraWorkers: z.preprocess(value => typeof value === 'string' && /^\d+$/.test(value) ? Number(value) : value, count(1).max(16)).default(1).describe('processes that look at frames'),
   node: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/).default('node-1').describe('name of this process in services/{service}/{node}/status, and among those on the same `database`'),
+  advertise: z.preprocess(value => typeof value === 'string' ? value.split(',').map(url => url.trim()) : value, z.array(NodeUrl).min(1).max(MAX_NODE_URLS)).optional().describe('URLs by which clients reach this node, which all nodes on the same `database` tell on `cluster/nodes`; when absent, those of its listeners, with the name of the machine where `host` is every address'),
   logLevel: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info').describe('least level that is logged'),
   limits: z.strictObject({
     packetBytes: count(1_024).max(16 * 1024 * 1024).default(512 * 1024).describe('largest MQTT packet that is accepted, in bytes'),
@@ -138,7 +140,7 @@ function lot (id: string, capacity: number, occupied: number): NewLot {
 export const VARIABLES = {
   PARKMQ_HOST: 'host', PARKMQ_PORT: 'port', PARKMQ_WS_PORT: 'wsPort', PARKMQ_HTTP_PORT: 'httpPort', PARKMQ_DATA: 'data', PARKMQ_DATABASE: 'database',
   PARKMQ_USERS: 'users', PARKMQ_ALLOW_ANONYMOUS: 'allowAnonymous',
-  PARKMQ_BROKER: 'broker', PARKMQ_NODE: 'node', PARKMQ_CAMERAS: 'cameras', PARKMQ_CAMERA_WORKERS: 'cameraWorkers', PARKMQ_LOG_LEVEL: 'logLevel',
+  PARKMQ_BROKER: 'broker', PARKMQ_NODE: 'node', PARKMQ_ADVERTISE: 'advertise', PARKMQ_CAMERAS: 'cameras', PARKMQ_CAMERA_WORKERS: 'cameraWorkers', PARKMQ_LOG_LEVEL: 'logLevel',
   PARKMQ_TLS_CERT: 'tls.cert', PARKMQ_TLS_KEY: 'tls.key', PARKMQ_TLS_CA: 'tls.ca',
   PARKMQ_CA: 'brokerTls.ca', PARKMQ_CERT: 'brokerTls.cert', PARKMQ_KEY: 'brokerTls.key'
 } as const satisfies Record<string, keyof Config | `tls.${keyof NonNullable<Config['tls']>}` | `brokerTls.${keyof NonNullable<Config['brokerTls']>}`>

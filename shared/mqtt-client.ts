@@ -1,19 +1,18 @@
-// The one way in which parkmq connects to a broker as a client: MQTT.js with TCP_NODELAY on and with clear errors.
+// The one way in which parkmq connects to a broker as a client: MQTT.js with TCP_NODELAY on and with clear errors. With several URLs it moves to
+// the next when the connection is lost; what is unacknowledged goes with it.
 // Never leave a publish hanging: when the connection is lost for good, what waits for an answer fails.
 import { randomBytes } from 'node:crypto'
 import { Socket } from 'node:net'
 import mqtt, { type IClientOptions, type MqttClient } from 'mqtt'
-import { OperatorError } from './errors.js'
+import { BrokerUrls, learnNodes, shownUrl } from './broker-urls.js'
 import type { Log } from './log.js'
 import { checkPort, failureOf, TLS_PROTOCOLS, type ClientTls } from './mqtt-tls.js'
 import { mayReceiveReplies } from './topics.js'
 
 const DEFAULT_CONNECT_TIMEOUT_MS = 5_000
 const DEFAULT_KEEPALIVE_SECONDS = 30
-const RECONNECT_EVERY_MS = 1_000
 /** How long `endMqtt` waits for open acknowledgements before it closes the connection anyway. */
 const END_WITHIN_MS = 2_000
-const PROTOCOLS = new Set(['mqtt:', 'mqtts:', 'ws:', 'wss:'])
 
 /** The message that the broker publishes when this client is lost. */
 export interface Will {
@@ -37,8 +36,13 @@ export interface ConnectOptions {
   /** Most QoS 1 messages that the broker may have unacknowledged on the way to us; MQTT 5 only. Default 65,535. */
   readonly receiveMaximum?: number
   readonly will?: Will
-  /** Connect again, every second, when the connection is lost later. The first try is always one. Default false. */
+  /**
+   * Connect again when the connection is lost later: every second, or at once to the next of several URLs. The first try is always
+   * one of each. Default false: with several URLs it is connected again as well, with one it is not.
+   */
   readonly reconnect?: boolean
+  /** Also move to nodes that the broker tells of on `cluster/nodes`. Default false. */
+  readonly learn?: boolean
   /** Default 5,000. */
   readonly connectTimeoutMs?: number
   /** For `mqtts://` and `wss://`; without it the server is checked against the usual authorities. */
@@ -68,32 +72,77 @@ export class UnreachableError extends Error {
 }
 
 /**
- * Connects to `mqtt://`, `ws://`, `mqtts://` or `wss://` and resolves when the broker has accepted the client.
- * Without `reconnect`, a lost connection ends the client: open and later publishes fail with an error.
+ * Connects to `mqtt://`, `ws://`, `mqtts://` or `wss://`, or the first of several (with commas between them) that lets it in, and resolves when
+ * the broker has accepted the client. Who it is, is the same at all of them: the user of the first URL.
+ * With one URL and without `reconnect`, a lost connection ends the client: open and later publishes fail with an error.
  * Throws `OperatorError` (`bad_url`) for a URL that is none, `UnreachableError` when there is no broker, it does not
  * answer within `connectTimeoutMs`, its certificate is not to be trusted, or it takes no clients; `LoginRefusedError` when
  * it does not take this one.
  */
 export async function connectMqtt (url: string, options: ConnectOptions = {}): Promise<MqttClient> {
-  checkUrl(url)
-  const { bare, ...login } = credentialsOf(url)
+  const urls = new BrokerUrls(url)
+  const failures: Error[] = []
+  for (const url of urls.given) {
+    try {
+      return await connectFirst(urls, options)
+    } catch (error) {
+      if (!(error instanceof UnreachableError || error instanceof LoginRefusedError)) throw error
+      failures.push(error)
+      if (url !== urls.given.at(-1)) urls.next()
+    }
+  }
+  const [only, ...others] = failures
+  if (only !== undefined && others.length === 0) throw only
+  throw failures.find(error => error instanceof LoginRefusedError) ?? new UnreachableError(url, `none of the brokers lets this client in: ${failures.map(error => error.message).join('; ')}`, { cause: failures })
+}
+
+/** One try at the current URL; afterwards the client moves by itself. */
+async function connectFirst (urls: BrokerUrls, options: ConnectOptions): Promise<MqttClient> {
+  const url = urls.current
+  const { bare, ...login } = { ...credentialsOf(urls.given[0] ?? url), bare: credentialsOf(url).bare }
   const secure = TLS_PROTOCOLS.has(new URL(url).protocol)
   // MQTT.js would make TLS of mqtt:// behind our back when there is a certificate.
-  const client = mqtt.connect(bare, { ...clientOptions({ ...login, ...options }), ...secure && options.tls ? options.tls : {} })
+  const client = mqtt.connect(bare, { ...clientOptions({ ...login, ...options }, urls), ...secure && options.tls ? options.tls : {} })
+  brokers.set(client, urls)
   options.prepare?.(client)
+  client.on('reconnect', () => {
+    const next = urls.next()
+    if (!urls.isSingle) pointTo(client, next, options.tls)
+    client.options.reconnectPeriod = urls.restMs()
+  })
   sendWithoutDelay(client)
   client.on('connect', ({ properties }) => {
     sendWithoutDelay(client)
+    urls.connected()
+    // MQTT.js fails a publish on an ended client only while it believes that it would reconnect; with a period of 0 it
+    // would store the publish for ever instead.
+    client.options.reconnectPeriod = urls.restMs()
     if (properties?.responseInformation !== undefined) responseInformation.set(client, properties.responseInformation)
   })
   client.once('connect', () => {
-    // MQTT.js fails a publish on an ended client only while it believes that it would reconnect; with a period of 0 it
-    // would store the publish for ever instead.
-    client.options.reconnectPeriod = RECONNECT_EVERY_MS
-    if (options.reconnect !== true) client.on('close', () => endNow(client))
+    if (options.reconnect !== true) client.on('close', () => { if (urls.isSingle) endNow(client) })
   })
   await firstConnection(client, url)
+  // With somewhere else to go it need not rest first.
+  if (options.learn === true) learnNodes(client, urls, () => { client.options.reconnectPeriod = urls.restMs() })
   return client
+}
+
+const brokers = new WeakMap<MqttClient, BrokerUrls>()
+
+/** The broker that a client is connected to, was last, or is trying: its URL without the password. */
+export function brokerOf (client: MqttClient): string {
+  return shownUrl(brokers.get(client)?.current ?? '')
+}
+
+/** Its next connection goes there. MQTT.js reads its options anew each time, and keeps the name for TLS of the first. */
+function pointTo (client: MqttClient, url: string, tls: ClientTls | undefined): void {
+  const { protocol, hostname, port, pathname, search } = new URL(url)
+  const host = hostname.replace(/^\[|\]$/g, '')
+  Object.assign(client.options, {
+    protocol: protocol.slice(0, -1), host, hostname: protocol.startsWith('ws') ? hostname : host, port: port === '' ? undefined : Number(port),
+    path: protocol.startsWith('ws') ? pathname + search : undefined, servername: undefined, ...TLS_PROTOCOLS.has(protocol) ? tls : {}
+  })
 }
 
 /**
@@ -142,11 +191,6 @@ function credentialsOf (url: string): { bare: string, username?: string, passwor
   return { bare: parsed.href, ...username !== '' && { username: decodeURIComponent(username) }, ...password !== '' && { password: decodeURIComponent(password) } }
 }
 
-/** The URL without the password, for messages and logs. */
-export function shownUrl (url: string): string {
-  return url.replace(/\/\/[^@/]*@/, '//')
-}
-
 const SESSION_TAKEN_OVER = 0x8e
 
 /** Logs what becomes of a client that connects again by itself, from now until it is ended. */
@@ -169,14 +213,8 @@ export function logTroubles (client: MqttClient, url: string, clientId: string, 
   })
 }
 
-function checkUrl (url: string): void {
-  if (!URL.canParse(url) || !PROTOCOLS.has(new URL(url).protocol)) {
-    throw new OperatorError('bad_url', `${shownUrl(url)} is not the URL of a broker: write mqtt://host:port, mqtts://, ws:// or wss://`)
-  }
-}
-
-function clientOptions (options: ConnectOptions): IClientOptions {
-  const { version = 5, reconnect = false } = options
+function clientOptions (options: ConnectOptions, urls: BrokerUrls): IClientOptions {
+  const { version = 5, reconnect = !urls.isSingle || options.learn === true } = options
   return {
     protocolVersion: version,
     clientId: options.clientId ?? `parkmq-${randomBytes(6).toString('hex')}`,

@@ -14,6 +14,7 @@ export const topics = {
   frame: (camera: Id): string => `cameras/${camera}/frame`,
   cameraStatus: (camera: Id): string => `cameras/${camera}/status`,
   request: (method: string): string => `requests/${method}`,
+  nodes: (): string => 'cluster/nodes',
   serviceStatus: (service: string, node: string): string => `services/${service}/${node}/status`
 }
 

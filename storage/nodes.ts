@@ -1,5 +1,6 @@
 // The processes that write one ledger together, as the ledger and its services see them. Where the ledger is a file there are none.
 import type { Id } from '../shared/lot.js'
+import type { NodeAddress } from '../shared/nodes.js'
 
 /** Tables whose rows are read in the order of their numbers by whoever tells of them. */
 export type Numbered = 'audit' | 'notices'
@@ -11,6 +12,16 @@ export interface Settled {
   readonly isAll: boolean
 }
 
+/** Told of what becomes of the nodes. */
+export interface NodesWatcher {
+  /** The nodes that clients can use, by name, whenever that changes. */
+  onNodes (nodes: readonly NodeAddress[]): void
+  /** The database has not answered for 2 s. */
+  onLost (): void
+  /** It answers again, and the feed has told of every lot that changed meanwhile. */
+  onBack (): void
+}
+
 export interface LedgerNodes {
   /** The name of this one. */
   readonly node: string
@@ -18,4 +29,8 @@ export interface LedgerNodes {
   tell (lots: ReadonlyMap<Id, number | null>, withBays: ReadonlySet<Id>, hasNotices: boolean): void
   /** How far the rows of a table may be read: numbers are given before the commit, so a lower one may become visible later. */
   settled (table: Numbered): Promise<Settled>
+  /** There is one watcher. It is told of the nodes at once. Returns how to stop it. */
+  watch (watcher: NodesWatcher): () => void
+  /** Clients can come to this node by these URLs: from now on all nodes are told. */
+  advertise (urls: readonly string[]): void
 }

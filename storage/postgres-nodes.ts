@@ -1,31 +1,41 @@
 // What the nodes on one PostgreSQL database tell each other: after a commit, which lots have a new version, by NOTIFY. Nothing
 // depends on a notice arriving: the versions of all lots are compared every second, and after a lost connection every lot counts
-// as changed. The same connection holds this node's name, so that no other process can take it.
+// as changed. The same connection holds this node's name, so that no other process can take it, says every second that this node is there, and
+// finds out when the database does not answer any more.
 import { randomUUID } from 'node:crypto'
+import { isDeepStrictEqual } from 'node:util'
 import pg from 'pg'
 import type { Clock, Timer } from '../shared/clock.js'
 import { OperatorError } from '../shared/errors.js'
 import type { Id } from '../shared/lot.js'
 import type { Log } from '../shared/log.js'
+import type { NodeAddress } from '../shared/nodes.js'
 import type { Bell, ChangeFeed } from './feed.js'
-import type { LedgerNodes, Numbered, Settled } from './nodes.js'
+import type { LedgerNodes, NodesWatcher, Numbered, Settled } from './nodes.js'
 import { messagesOf, parseMessage, type Told } from './node-messages.js'
 import { SESSION_LOCKS } from './postgres.js'
 import { clientOptions, writableHost } from './postgres-pool.js'
 import type { PostgresTarget } from './postgres-url.js'
 import type { Database } from './rows.js'
 import { SettledNumbers } from './settled.js'
+import { Silence } from './silence.js'
 
 const CHANNEL = 'parkmq'
 /** How often the versions of all lots are compared, in milliseconds: a node that died between its commit and its notice told nobody. */
 const COMPARE_EVERY_MS = 1_000
 const CONNECT_AGAIN_MS = 250
+/** Without an answer for so long, this node has lost its database. */
+const LOST_AFTER_MS = 2_000
+/** A node that has not said for so long that it is there is none that clients should go to. */
+const ALIVE_MS = 4_000
 const ANSWER_WITHIN_MS = 5_000
 /** How long a start waits for its name: a process that was just killed has it until the server notices. */
 const NAME_WITHIN_MS = 3_000
 const NAME_EVERY_MS = 200
 /** A peer that is gone without a word is noticed after 15 s. */
 const NOTICE_THE_DEAD = 'set tcp_keepalives_idle = 5; set tcp_keepalives_interval = 2; set tcp_keepalives_count = 5'
+/** That a node is there is said every second and need not outlive a crash: it waits for no disk and for no standby. */
+const NOTHING_TO_KEEP = 'set synchronous_commit = off'
 
 export interface NodesParts {
   readonly target: PostgresTarget
@@ -53,10 +63,16 @@ export class PostgresNodes implements LedgerNodes {
   #working: Promise<void> = Promise.resolve()
   #stopped = false
   #failing = false
+  readonly #silence: Silence
+  #watcher: NodesWatcher | null = null
+  /** Those that clients can use. */
+  #known: readonly NodeAddress[] = []
+  #urls: readonly string[] | null = null
 
   private constructor (parts: NodesParts) {
     this.#parts = parts
     this.node = parts.node
+    this.#silence = new Silence({ clock: parts.clock, afterMs: LOST_AFTER_MS, onSilent: () => this.#watcher?.onLost(), onAnswer: () => this.#watcher?.onBack() })
   }
 
   /** Takes the name of this node and begins to listen. Throws `OperatorError` `node_in_use`. */
@@ -96,10 +112,25 @@ export class PostgresNodes implements LedgerNodes {
     return await this.#settled[table].ask(this.#parts.database.kysely)
   }
 
+  watch (watcher: NodesWatcher): () => void {
+    this.#watcher = watcher
+    watcher.onNodes(this.#known)
+    if (this.#silence.isSilent) watcher.onLost()
+    return () => { this.#watcher = null }
+  }
+
+  advertise (urls: readonly string[]): void {
+    this.#urls = urls
+    if (this.#client) this.#arm(0)
+  }
+
   async stop (): Promise<void> {
     this.#stopped = true
     this.#timer?.cancel()
+    this.#silence.stop()
     await this.#working
+    // The others need not find out by its silence.
+    if (this.#urls !== null) await this.#client?.query('update nodes set urls = null where node = $1', [this.node]).catch((err: unknown) => this.#parts.log?.debug({ err }, 'other nodes could not be told that this one stops'))
     await this.#client?.end().catch((err: unknown) => this.#parts.log?.debug({ err }, 'the connection for changes did not end cleanly'))
   }
 
@@ -135,6 +166,7 @@ export class PostgresNodes implements LedgerNodes {
     await client.connect()
     try {
       await client.query(NOTICE_THE_DEAD)
+      await client.query(NOTHING_TO_KEEP)
       await client.query(`listen ${CHANNEL}`)
     } catch (error) {
       client.end().catch(() => {})
@@ -164,6 +196,7 @@ export class PostgresNodes implements LedgerNodes {
       if (this.#client !== client) return
       this.#client = null
       if (this.#stopped) return
+      this.#silence.asked()
       this.#arm(0)
     })
   }
@@ -177,11 +210,13 @@ export class PostgresNodes implements LedgerNodes {
   /** Compares versions, over a new connection where there is none. */
   async #look (): Promise<void> {
     let delayMs = COMPARE_EVERY_MS
+    this.#silence.asked()
     try {
       if (this.#client) await this.#compare(this.#client, false)
       else await this.#connectAgain()
       if (this.#failing) this.#parts.log?.info('changes of other nodes are heard again')
       this.#failing = false
+      this.#silence.answered()
     } catch (err) {
       // Said once for a fault that lasts, not at every try.
       if (!this.#failing) this.#parts.log?.warn({ err }, 'changes of other nodes are not heard; trying again')
@@ -210,13 +245,15 @@ export class PostgresNodes implements LedgerNodes {
 
   /** Tells of lots whose version is another than the one told last, or of all. */
   async #compare (client: pg.Client, all: boolean): Promise<void> {
-    const { rows: [row] } = await client.query<{ recovering: boolean, lots: [Id, number][] | null, noticed: boolean }>(`
+    const { rows: [row] } = await client.query<{ recovering: boolean, lots: [Id, number][] | null, noticed: boolean, nodes: NodeAddress[] | null }>(`
       with seen as (
-        insert into nodes (node, seen_at_ms, noticed) values ($1, floor(extract(epoch from clock_timestamp()) * 1000)::bigint, (select coalesce(max(id), 0) from notices))
-        on conflict (node) do update set seen_at_ms = excluded.seen_at_ms where nodes.seen_at_ms < excluded.seen_at_ms - 10000
+        insert into nodes (node, seen_at_ms, noticed, urls) values ($1, ${NOW_MS}, (select coalesce(max(id), 0) from notices), $2)
+        on conflict (node) do update set seen_at_ms = excluded.seen_at_ms, urls = excluded.urls
       )
       select pg_is_in_recovery() as recovering, exists (select from notices as n where n.id > (select noticed from nodes where node = $1)) as noticed,
-        (select json_agg(json_build_array(id, version)) from lots) as lots`, [this.node])
+        (select json_agg(json_build_array(id, version)) from lots) as lots,
+        (select json_agg(json_build_object('node', node, 'urls', urls::json)) from nodes where node <> $1 and urls is not null and seen_at_ms > ${NOW_MS} - ${ALIVE_MS}) as nodes`,
+    [this.node, this.#urls && JSON.stringify(this.#urls)])
     if (!row || row.recovering) throw new Error('the host has become a standby')
     const lots = new Map(row.lots ?? [])
     const changed = new Set<Id>()
@@ -226,6 +263,16 @@ export class PostgresNodes implements LedgerNodes {
     // What changed in them is not known.
     this.#feed?.tell(changed, changed, null)
     if (row.noticed) this.#notices?.ring()
+    this.#learn(row.nodes ?? [])
+  }
+
+  /** Its own line is what it is about to say, not what it said last. */
+  #learn (others: readonly NodeAddress[]): void {
+    const all = this.#urls === null ? [...others] : [...others, { node: this.node, urls: [...this.#urls] }]
+    all.sort((a, b) => a.node < b.node ? -1 : 1)
+    if (isDeepStrictEqual(all, this.#known)) return
+    this.#known = all
+    this.#watcher?.onNodes(all)
   }
 
   #hear (payload: string): void {
@@ -245,6 +292,8 @@ export class PostgresNodes implements LedgerNodes {
     else this.#versions.set(lot, version)
   }
 }
+
+const NOW_MS = 'floor(extract(epoch from clock_timestamp()) * 1000)::bigint'
 
 function nothing (): { lots: Map<Id, number | null>, withBays: Set<Id>, hasNotices: boolean } {
   return { lots: new Map(), withBays: new Set(), hasNotices: false }

@@ -4,7 +4,7 @@ import type { Command } from 'commander'
 import { messageOf } from '../../shared/errors.js'
 import { connectedCommand, tellOfConnection, UsageError, withService, type ClientOptions } from '../client.js'
 import { deskOf } from '../desk.js'
-import { shownUrl } from '../../shared/mqtt-client.js'
+import { brokerOf } from '../../shared/mqtt-client.js'
 import { ACTIONS, type Action } from './actions.js'
 import { choose, type Choice } from './choices.js'
 import { Keys } from './keys.js'
@@ -38,7 +38,7 @@ async function runShell (options: ClientOptions): Promise<void> {
     keys.on('close', onEnd)
     const questions = new Questions(keys, ending.signal, text => process.stdout.write(`${text}\n`))
     const say = (text: string): void => questions.say(text)
-    tellOfConnection(client, options.url, say)
+    tellOfConnection(client, say)
     const shell: Shell = {
       desk: deskOf(withRetries(call, questions), client, say),
       requester,
@@ -55,7 +55,7 @@ async function runShell (options: ClientOptions): Promise<void> {
       }
     }
     try {
-      say(`parkmq at ${shownUrl(options.url)}; Ctrl-C ends`)
+      say(`parkmq at ${brokerOf(client)}; Ctrl-C ends`)
       await menu(shell, ending.signal)
     } finally {
       keys.off('close', onEnd)

@@ -1,7 +1,8 @@
 // One simulated camera: a client of its own that publishes frames and its status, keeps the newest frame until that is
-// acknowledged, and moves to the next broker of its list when its own is lost. A frame keeps its epoch and seq over all tries.
+// acknowledged, and moves to the next broker when its own is lost. A frame keeps its epoch and seq over all tries.
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { IClientPublishOptions, IPublishPacket, MqttClient } from 'mqtt'
+import { BrokerUrls, learnNodes } from '../../shared/broker-urls.js'
 import type { Id } from '../../shared/lot.js'
 import { connectMqtt, endMqtt, LoginRefusedError, type ConnectOptions } from '../../shared/mqtt-client.js'
 import { topics } from '../../shared/topics.js'
@@ -9,8 +10,6 @@ import type { Label, Shot } from './frames.js'
 
 /** Frames that may be unacknowledged at once; behind them only the newest waits. */
 const WINDOW = 2
-/** Between two tries to connect, in milliseconds. */
-const RETRY_MS = 500
 /** Intervals after which a frame is worth nothing any more. */
 const EXPIRES_INTERVALS = 3
 
@@ -19,8 +18,8 @@ export interface CameraParts {
   readonly lot: Id
   readonly epoch: number
   readonly intervalMs: number
-  /** Brokers in the order in which they are tried. */
-  readonly urls: readonly string[]
+  /** The broker, or several with commas between them. */
+  readonly url: string
   readonly login: Pick<ConnectOptions, 'tls' | 'username' | 'password'>
 }
 
@@ -101,23 +100,26 @@ export class SimulatedCamera {
   }
 
   async #stayConnected (onFirst: () => void): Promise<void> {
-    const { urls, camera, login } = this.#parts
+    const { url, camera, login } = this.#parts
+    const urls = new BrokerUrls(url)
     const will = { topic: topics.cameraStatus(camera), payload: 'offline', qos: 1, retain: true } as const
-    for (let at = 0; !this.#stop.signal.aborted; at++) {
-      const url = urls[at % urls.length] ?? ''
+    while (!this.#stop.signal.aborted) {
       try {
-        const client = await connectMqtt(url, { ...login, clientId: camera, will })
+        const client = await connectMqtt(urls.current, { ...login, clientId: camera, will })
+        urls.connected()
         const lost = new Promise<void>(resolve => client.once('close', resolve))
         client.on('error', () => {})
+        learnNodes(client, urls)
         await this.#connected(client)
         onFirst()
         await lost
       } catch (error) {
-        // The next broker of the list may know it; with one only there is nobody else to ask.
-        if (error instanceof LoginRefusedError && urls.length === 1) throw error
+        // Another broker may know it; with one only there is nobody else to ask.
+        if (error instanceof LoginRefusedError && urls.isSingle) throw error
       }
       this.#client = null
-      await sleep(RETRY_MS, undefined, { signal: this.#stop.signal }).catch(() => {})
+      await sleep(urls.restMs(), undefined, { signal: this.#stop.signal }).catch(() => {})
+      urls.next()
     }
   }
 

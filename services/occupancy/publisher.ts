@@ -46,6 +46,9 @@ export class Publisher {
   /** Those of the dirty lots whose bays must be read again; a lot can have thousands. */
   readonly #dirtyBays = new Set<Id>()
   readonly #pump: Pump
+  /** The lots that are being published; what was read of them may be old by now. */
+  #chunk: Promise<void> = Promise.resolve()
+  readonly #settling = new Set<{ readonly left: Set<Id>, readonly settled: () => void }>()
   readonly #unlisten: () => void
 
   constructor (parts: PublisherParts) {
@@ -71,10 +74,19 @@ export class Publisher {
     await this.#drain()
   }
 
+  /** Resolves when every lot that is known by now to have changed is published, or the publisher is stopped. */
+  async settled (): Promise<void> {
+    // What fails of it is dirty again.
+    await this.#chunk.catch(() => {})
+    const left = new Set(this.#dirty.keys())
+    if (left.size > 0) await new Promise<void>(resolve => this.#settling.add({ left, settled: resolve }))
+  }
+
   /** Resolves when everything known by now is published. */
   async stop (): Promise<void> {
     this.#unlisten()
     await this.#pump.stop()
+    for (const { settled } of this.#settling) settled()
   }
 
   /** Publishes what is dirty now. On an error, what was not published stays dirty. */
@@ -87,12 +99,22 @@ export class Publisher {
       for (const id of withBays) this.#dirtyBays.delete(id)
       const before = ids.map(id => this.#published.get(id))
       try {
-        await this.#publish(some, withBays)
+        await (this.#chunk = this.#publish(some, withBays))
+        this.#settle(ids)
       } catch (error) {
         for (const [i, id] of ids.entries()) this.#doubt(id, before[i])
         throw error
       }
       await new Promise(resolve => setImmediate(resolve))
+    }
+  }
+
+  #settle (ids: readonly Id[]): void {
+    for (const one of this.#settling) {
+      for (const id of ids) one.left.delete(id)
+      if (one.left.size > 0) continue
+      this.#settling.delete(one)
+      one.settled()
     }
   }
 

@@ -24,10 +24,14 @@ export interface OccupancyParts {
   readonly config: Pick<Config, 'times' | 'limits' | 'node'>
 }
 
-export interface RunningService { stop (): Promise<void> }
+export interface OccupancyService {
+  /** Resolves when every lot that is known by now to have changed is published. */
+  settled (): Promise<void>
+  stop (): Promise<void>
+}
 
 /** Starts the service. When it resolves, every retained topic equals the ledger (guarantee 6). */
-export async function startOccupancy (parts: OccupancyParts): Promise<RunningService> {
+export async function startOccupancy (parts: OccupancyParts): Promise<OccupancyService> {
   const { bus, ledger, clock, metrics, config } = parts
   const log = parts.log.child({ service: 'occupancy' })
   const shared = { bus, ledger, clock, log, metrics }
@@ -41,6 +45,7 @@ export async function startOccupancy (parts: OccupancyParts): Promise<RunningSer
   const status = topics.serviceStatus('occupancy', config.node)
   await bus.publish(status, 'online', { retain: true })
   return {
+    settled: async () => await publisher.settled(),
     async stop () {
       await watch.stop()
       await publisher.stop()

@@ -7,6 +7,7 @@ import { auditOfAccess } from './002-audit-of-access.js'
 import { windowsAndWaiting } from './003-windows-and-waiting.js'
 import { sources } from './004-sources.js'
 import { severalNodes } from './005-several-nodes.js'
+import { addressesOfNodes } from './006-addresses-of-nodes.js'
 
 /** Name by number. Names sort in their order. */
 export function migrations (engine: Engine): Record<string, Migration> {
@@ -15,7 +16,7 @@ export function migrations (engine: Engine): Record<string, Migration> {
     '002-audit-of-access': { up: auditOfAccess(engine) },
     '003-windows-and-waiting': { up: windowsAndWaiting(engine) },
     '004-sources': { up: sources(engine) },
-    ...(engine === 'postgres' && { '005-several-nodes': { up: severalNodes } })
+    ...(engine === 'postgres' && { '005-several-nodes': { up: severalNodes }, '006-addresses-of-nodes': { up: addressesOfNodes } })
   }
 }
 

@@ -33,7 +33,7 @@ test.each(VERSIONS)('each message goes to one member that may read it, MQTT vers
 test('a member that may read nothing has no part in it, and one that goes away leaves its share to those who may read it', async () => {
   const scene = await Scene.open('driver')
   const staying = { properties: { sessionExpiryInterval: 600 } }
-  const filters: ISubscribePacket = { cmd: 'subscribe', messageId: 1, subscriptions: [{ topic: '$share/all/#', qos: 1 }] }
+  const filters: ISubscribePacket = { cmd: 'subscribe', messageId: 1, subscriptions: [{ topic: '$share/all/+/+/+', qos: 1 }] }
   const device = await scene.connectAs('gate', 5, staying)
   device.client.send(filters)
   expect(await device.client.nextOf('suback')).toMatchObject({ granted: [0x87] })

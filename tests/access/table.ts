@@ -37,6 +37,7 @@ const TOPICS = `
   services/occupancy/n1/status     r      r       r        r       .       .    r         r
   services/camera/n1/status        pr     r       r        r       .       .    r         pr
   $SYS/broker/uptime               r      .       .        .       .       .    r         r
+  cluster/nodes                    r      r       r        r       r       r    r         r
   cluster/n1                       r      .       .        .       .       .    .         r
   some/thing                       pr     .       .        .       .       .    .         r
   lots/LOT-A                       pr     .       .        .       .       .    .         r
@@ -47,9 +48,9 @@ const TOPICS = `
 /** y: granted; what comes is what the table above lets the subject read. `.`: refused, also as a shared subscription. */
 const FILTERS = `
                                    local  nobody  display  driver  device  hub  operator  service
-  #                                y      y       y        y       .       .    y         y
-  +/#                              y      y       y        y       .       .    y         y
-  +/+                              y      .       .        y       .       .    y         y
+  #                                y      y       y        y       y       y    y         y
+  +/#                              y      y       y        y       y       y    y         y
+  +/+                              y      y       y        y       y       y    y         y
   +/+/+                            y      y       y        y       .       .    y         y
   +/+/+/+                          y      y       y        y       .       .    y         y
   +/+/status                       y      .       .        y       .       .    y         y
@@ -77,7 +78,7 @@ const FILTERS = `
   services/#                       y      y       y        y       .       .    y         y
   $SYS/#                           y      .       .        .       .       .    y         y
   +/broker/uptime                  y      .       .        .       .       .    .         y
-  cluster/#                        y      .       .        .       .       .    .         y
+  cluster/#                        y      y       y        y       y       y    y         y
   some/#                           y      .       .        .       .       .    .         y
 `
 

@@ -73,7 +73,7 @@ test('a camera whose broker is lost moves to the next of its list, with the fram
   const [atFirst, watcher] = [await first.connect(), await second.connect()]
   await atFirst.subscribe('cameras/+/status')
   await watcher.subscribe('cameras/+/status', 'lots/#')
-  const camera = new SimulatedCamera({ camera: 'cam-1' as Id, lot: 'ROOF' as Id, epoch: 1, intervalMs: 10_000, urls: [first.url, second.url], login: {} })
+  const camera = new SimulatedCamera({ camera: 'cam-1' as Id, lot: 'ROOF' as Id, epoch: 1, intervalMs: 10_000, url: `${first.url},${second.url}`, login: {} })
   onTestFinished(() => camera.stop())
   await camera.start()
   await atFirst.last('cameras/cam-1/status', 'online')
@@ -98,7 +98,7 @@ test('a camera that falls silent: its bays are unknown and its lot is stale, unt
   const { url, connect } = await startTestApp({ data: memoryFolder(), cameraWorker: WORKER, settings: { lots: [TWO_BAYS], cameras: camerasFolder({ ...CAM, intervalSeconds: 0.4 }) } })
   const watcher = await connect()
   await watcher.subscribe('lots/#')
-  const camera = new SimulatedCamera({ camera: 'cam-1' as Id, lot: 'ROOF' as Id, epoch: 1, intervalMs: 400, urls: [url], login: {} })
+  const camera = new SimulatedCamera({ camera: 'cam-1' as Id, lot: 'ROOF' as Id, epoch: 1, intervalMs: 400, url, login: {} })
   onTestFinished(() => camera.stop())
   await camera.start()
   camera.take(await shot(['taken', 'free']), Date.now())

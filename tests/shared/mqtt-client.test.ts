@@ -3,7 +3,8 @@ import { once } from 'node:events'
 import { createServer, Socket, type AddressInfo, type Server } from 'node:net'
 import type { MqttClient } from 'mqtt'
 import { describe, expect, test, vi } from 'vitest'
-import { connectMqtt, endMqtt, shownUrl, UnreachableError, type ConnectOptions } from '../../shared/mqtt-client.js'
+import { shownUrl } from '../../shared/broker-urls.js'
+import { brokerOf, connectMqtt, endMqtt, UnreachableError, type ConnectOptions } from '../../shared/mqtt-client.js'
 import { readClientTls, type ClientTls } from '../../shared/mqtt-tls.js'
 import { afterThisTest, startBroker, type BrokerOptions } from '../support/broker.js'
 import { TestAuthority } from '../support/certificates.js'
@@ -194,6 +195,16 @@ describe('over TLS', () => {
       client.stream.destroy()
       await once(client as unknown as NodeJS.EventEmitter, 'connect')
     }
+  })
+
+  test('moves to a broker with a certificate for another name', async () => {
+    const authority = new TestAuthority()
+    const [first, second] = await Promise.all(['localhost', '127.0.0.1'].map(async name => await startBroker({ tls: authority.issue(name, { names: [name] }) })))
+    const client = await connect(`mqtts://localhost:${first?.port},mqtts://127.0.0.1:${second?.port}`, { tls: await readClientTls({ ca: authority.file }) })
+    const again = once(client as unknown as NodeJS.EventEmitter, 'connect')
+    await first?.close()
+    await again
+    expect(brokerOf(client)).toBe(`mqtts://127.0.0.1:${second?.port}`)
   })
 
   test('knows no authority but the usual ones and those it is given', async () => {

@@ -27,6 +27,9 @@ export interface TestPostgres {
   kill (): Promise<void>
   /** Starts it again with what it has on disk. */
   start (): Promise<void>
+  /** Stops every process of it (SIGSTOP): it neither answers nor ends a connection, until `goOn`. */
+  freeze (): void
+  goOn (): void
   /** Makes a standby the primary. */
   promote (): Promise<void>
   /** Stops it for good and removes its folder. */
@@ -105,7 +108,7 @@ export async function startPostgres ({ safe = false, standbyOf }: PostgresOption
     const ended = once(child, 'exit')
     const children = signal === 'SIGKILL' ? childrenOf(child.pid ?? 0) : []
     child.kill(signal)
-    for (const pid of children) killed(pid)
+    for (const pid of children) signalled(pid, 'SIGKILL')
     await ended
     // The next start needs their memory.
     const untilMs = Date.now() + PATIENCE_MS
@@ -147,6 +150,15 @@ export async function startPostgres ({ safe = false, standbyOf }: PostgresOption
       await query(urlAt(port), 'alter system set synchronous_standby_names = \'\'')
       await query(urlAt(port), 'select pg_reload_conf()')
     },
+    freeze () {
+      const pid = server?.pid ?? 0
+      // The one that makes the others first.
+      for (const one of [pid, ...childrenOf(pid)]) signalled(one, 'SIGSTOP')
+    },
+    goOn () {
+      const pid = server?.pid ?? 0
+      for (const one of [...childrenOf(pid), pid]) signalled(one, 'SIGCONT')
+    },
     kill: async () => await stop('SIGKILL'),
     async close () {
       await stop('SIGQUIT')
@@ -161,9 +173,9 @@ function childrenOf (pid: number): number[] {
 }
 
 /** One that has ended by itself meanwhile is as good. */
-function killed (pid: number): void {
+function signalled (pid: number, signal: NodeJS.Signals): void {
   try {
-    process.kill(pid, 'SIGKILL')
+    process.kill(pid, signal)
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
   }

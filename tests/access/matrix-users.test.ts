@@ -104,7 +104,7 @@ describe.each(VERSIONS)('MQTT version %i', version => {
       for (const packet of packets) if (packet.cmd === 'publish') client.send({ cmd: 'puback', messageId: packet.messageId ?? 0 })
       for (const { topic } of heardOf(packets)) heard.add(topic)
     }
-    expect([...heard].toSorted()).toEqual(['lots/LOT-A/bays/A-001', 'lots/LOT-A/events', 'lots/LOT-A/free', 'lots/LOT-A/state', 'services/camera/n1/status', 'services/occupancy/n1/status'])
+    expect([...heard].toSorted()).toEqual(['cluster/nodes', 'lots/LOT-A/bays/A-001', 'lots/LOT-A/events', 'lots/LOT-A/free', 'lots/LOT-A/state', 'services/camera/n1/status', 'services/occupancy/n1/status'])
     client.send({ cmd: 'subscribe', messageId: 2, subscriptions: [{ topic: '$SYS/#', qos: 0 }] }, { cmd: 'publish', topic: 'requests/reserve', payload: '', qos: 1, messageId: 3, dup: false, retain: false })
     expect(await client.nextOf('suback')).toMatchObject({ granted: [version === 5 ? 0x87 : 0x80] })
     await client.nextOf('puback')

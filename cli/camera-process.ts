@@ -62,12 +62,14 @@ async function run (options: ProcessOptions): Promise<void> {
   try {
     const looking = await startCameras({ bus: bus.bus, clock: systemClock, log, metrics, cameras, config })
     const http = config.httpPort === undefined ? null : await startHttp({ port: config.httpPort, host: '127.0.0.1', check: async () => {}, metrics, log })
-    log.info({ version, cameras: cameras.map(({ camera }) => camera), broker: shownUrl(options.url), ...http && { http: urlOf('http', '127.0.0.1', http.port) } }, 'ready')
-    await untilSignal(async signal => {
+    // Before it says that it is ready: whoever reads that may end it at once.
+    const ended = untilSignal(async signal => {
       log.info({ signal }, 'stopping')
       await looking.stop()
       await http?.stop()
     })
+    log.info({ version, cameras: cameras.map(({ camera }) => camera), broker: shownUrl(options.url), ...http && { http: urlOf('http', '127.0.0.1', http.port) } }, 'ready')
+    await ended
   } finally {
     await bus.close()
   }

@@ -73,15 +73,17 @@ export function startCommand (): Command {
       const app = await startApp({ config, log })
       const lots = (await app.ledger.lotIds()).length
       keepHeapSmall(lots)
+      // Before it says that it is ready: whoever reads that may end it at once.
+      const ended = untilSignal(signal => {
+        log.info({ signal }, 'stopping')
+        return app.stop()
+      })
       log.info({
         version, lots, data: config.data, ...(config.database !== undefined && { database: shownUrl(config.database), node: config.node }), tookMs: Math.round(performance.now() - startedMs),
         ...(app.port === null ? { broker: shownUrl(config.broker ?? '') } : { mqtt: urlOf(tls ? 'mqtts' : 'mqtt', config.host, app.port), ws: urlOf(tls ? 'wss' : 'ws', config.host, app.wsPort) }),
         ...(app.httpPort !== null && { http: urlOf('http', config.host, app.httpPort) })
       }, 'ready')
-      await untilSignal(signal => {
-        log.info({ signal }, 'stopping')
-        return app.stop()
-      })
+      await ended
       log.info('stopped')
     })
 }

@@ -92,8 +92,8 @@ export class Ledger {
   }
 
   #once: Run = async work => {
-    const { database: { kysely, engine }, clock } = this.#parts
-    return await kysely.transaction().execute(async kysely => await work({ kysely, engine }, clock.nowMs()))
+    const { database, clock } = this.#parts
+    return await database.kysely.transaction().execute(async kysely => await work({ ...database, kysely }, clock.nowMs()))
   }
 
   /** Where this process alone writes, one after the other. */

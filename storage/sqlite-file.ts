@@ -10,7 +10,9 @@ export const PRAGMAS = [
   'synchronous = FULL',
   'foreign_keys = ON',
   'temp_store = MEMORY',
-  'cache_size = -16384'
+  'cache_size = -16384',
+  // 16 MB of log: pages that change all the time go back into the file a quarter as often.
+  'wal_autocheckpoint = 4000'
 ] as const
 
 /** Makes the data folder, for its owner only, where there is none. Throws `OperatorError` `cannot_open`. */

@@ -33,8 +33,16 @@ export async function openSqlite (folder: string): Promise<OpenedSqlite> {
     const file = join(path, 'ledger.db')
     makePrivateFile(file)
     const driver = new Driver(file)
-    const kysely = new Kysely<Tables>({ dialect: new SqliteDialect({ database: cachingStatements(driver) }) })
-    const database: Database = { kysely, engine: 'sqlite' }
+    const statements = cachingStatements(driver)
+    const kysely = new Kysely<Tables>({ dialect: new SqliteDialect({ database: statements }) })
+    const database: Database = {
+      kysely,
+      engine: 'sqlite',
+      runEach: (text, rows) => {
+        const statement = statements.prepare(text)
+        for (const row of rows) statement.run(row)
+      }
+    }
     try {
       // Nothing is written before it is certain that the file is ours.
       await refuseForeign(database, driver, file)

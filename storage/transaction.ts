@@ -11,7 +11,7 @@ import { lockLots } from './locks.js'
 import { lotOf, rowOfLot, rowOfReservation } from './records.js'
 import { upsert, type Database } from './rows.js'
 import { liveWindows } from './live-windows.js'
-import type { AuditTable } from './tables.js'
+import type { AuditTable, ReservationsTable } from './tables.js'
 import { addWaiting, leaveWaiting, type NewWaiting } from './waiting.js'
 import type { WindowsCache } from './windows-cache.js'
 
@@ -44,6 +44,8 @@ export class LedgerTransaction {
   readonly #lots = new Map<Id, Lot>()
   /** Changed and not written yet. */
   readonly #reservations = new Map<string, Reservation>()
+  /** Those of them that got another lot or plate. */
+  readonly #relocated = new Set<string>()
   /** Reservations as they are now, changed or just loaded. */
   readonly #known = new Map<string, Reservation>()
   /** The same, by lot. */
@@ -175,6 +177,7 @@ export class LedgerTransaction {
       this.#move(after.lot, before, after, carCountedElsewhere)
     }
     this.#reservations.set(after.id, after)
+    if (before !== null && (before.lot !== after.lot || before.plate !== after.plate)) this.#relocated.add(after.id)
     if (before !== null && before.lot !== after.lot) this.#knownOf.get(before.lot)?.delete(after.id)
     this.#remember(after)
     if (before?.status === 'waiting' && after.status !== 'waiting') this.#left.set(after.id, after)
@@ -258,7 +261,7 @@ export class LedgerTransaction {
   async flush (): Promise<void> {
     for (const lot of this.#lots.values()) this.#auditQuality(lot)
     await upsert(this.database, 'lots', ['id'], [...this.#lots.values()].map(rowOfLot))
-    await upsert(this.database, 'reservations', ['id'], [...this.#reservations.values()].map(rowOfReservation))
+    await this.#writeReservations()
     await addWaiting(this.database, this.#joined)
     if (this.#left.size > 0) this.#hasNotices = true
     await leaveWaiting(this.database, [...this.#left.values()], this.nowMs)
@@ -267,9 +270,18 @@ export class LedgerTransaction {
     for (const id of [...this.#lots.keys(), ...this.#audit.flatMap(entry => entry.lot ?? [])]) this.#changed.add(id)
     this.#lots.clear()
     this.#reservations.clear()
+    this.#relocated.clear()
     this.#joined = []
     this.#left.clear()
     this.#audit = []
+  }
+
+  /** Lot and plate are in most of the table's indexes: where they stay, those indexes are left alone. */
+  async #writeReservations (): Promise<void> {
+    const [moved, others]: [ReservationsTable[], ReservationsTable[]] = [[], []]
+    for (const reservation of this.#reservations.values()) (this.#relocated.has(reservation.id) ? moved : others).push(rowOfReservation(reservation))
+    await upsert(this.database, 'reservations', ['id'], others, ['lot', 'plate'])
+    await upsert(this.database, 'reservations', ['id'], moved)
   }
 
   #auditQuality (lot: Lot): void {

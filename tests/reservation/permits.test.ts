@@ -121,7 +121,11 @@ describe('permits', () => {
           return result
         }
       })
-      const permits = new PermitSales({ database: { ...database, kysely } }, [{ permit: 'DAY' as Id }, { permit: 'MONTH' as Id }])
+      const runEach: typeof database.runEach = (text, rows) => {
+        count++
+        database.runEach?.(text, rows)
+      }
+      const permits = new PermitSales({ database: { ...database, kysely, runEach } }, [{ permit: 'DAY' as Id }, { permit: 'MONTH' as Id }])
       for (let i = 0; i < 300; i++) {
         for (const permit of ['DAY', 'MONTH'] as Id[]) {
           expect(await permits.left({ permit, stock: 400 })).toBe(400 - i)

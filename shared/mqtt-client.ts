@@ -11,6 +11,8 @@ import { mayReceiveReplies } from './topics.js'
 
 const DEFAULT_CONNECT_TIMEOUT_MS = 5_000
 const DEFAULT_KEEPALIVE_SECONDS = 30
+/** With somewhere else to go: a machine that is cut off says nothing, and is left after one and a half times this. */
+export const MOVING_KEEPALIVE_SECONDS = 3
 /** How long `endMqtt` waits for open acknowledgements before it closes the connection anyway. */
 const END_WITHIN_MS = 2_000
 
@@ -31,7 +33,7 @@ export interface ConnectOptions {
   readonly clean?: boolean
   /** How long the broker keeps the session after a disconnect; MQTT 5 only. Default 0. */
   readonly sessionExpirySeconds?: number
-  /** Default 30. */
+  /** Default 30, and 3 with several URLs. A broker that does not answer a ping in half that time is lost. */
   readonly keepaliveSeconds?: number
   /** Most QoS 1 messages that the broker may have unacknowledged on the way to us; MQTT 5 only. Default 65,535. */
   readonly receiveMaximum?: number
@@ -123,9 +125,17 @@ async function connectFirst (urls: BrokerUrls, options: ConnectOptions): Promise
     if (options.reconnect !== true) client.on('close', () => { if (urls.isSingle) endNow(client) })
   })
   await firstConnection(client, url)
-  // With somewhere else to go it need not rest first.
-  if (options.learn === true) learnNodes(client, urls, () => { client.options.reconnectPeriod = urls.restMs() })
+  if (options.learn === true) learnNodes(client, urls, () => { leaveSooner(client, urls, options) })
   return client
+}
+
+/** It has heard of somewhere else to go: a broker that is silent is lost sooner, and one that is lost left without a rest. */
+function leaveSooner (client: MqttClient, urls: BrokerUrls, { keepaliveSeconds }: ConnectOptions): void {
+  client.options.reconnectPeriod = urls.restMs()
+  if (keepaliveSeconds !== undefined || urls.isSingle || client.options.keepalive === MOVING_KEEPALIVE_SECONDS) return
+  client.options.keepalive = MOVING_KEEPALIVE_SECONDS
+  // None while it is not connected, whatever its type says.
+  ;(client.keepaliveManager as MqttClient['keepaliveManager'] | null)?.setKeepalive(MOVING_KEEPALIVE_SECONDS)
 }
 
 const brokers = new WeakMap<MqttClient, BrokerUrls>()
@@ -219,7 +229,7 @@ function clientOptions (options: ConnectOptions, urls: BrokerUrls): IClientOptio
     protocolVersion: version,
     clientId: options.clientId ?? `parkmq-${randomBytes(6).toString('hex')}`,
     clean: options.clean ?? true,
-    keepalive: options.keepaliveSeconds ?? DEFAULT_KEEPALIVE_SECONDS,
+    keepalive: options.keepaliveSeconds ?? (urls.isSingle ? DEFAULT_KEEPALIVE_SECONDS : MOVING_KEEPALIVE_SECONDS),
     connectTimeout: options.connectTimeoutMs ?? DEFAULT_CONNECT_TIMEOUT_MS,
     reconnectPeriod: 0,
     // Otherwise one "server busy" while the broker starts again would be the end.

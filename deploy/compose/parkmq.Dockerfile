@@ -10,7 +10,7 @@ COPY --from=build /opt/parkmq/package.json ./
 COPY --from=build /opt/parkmq/bin bin
 COPY --from=build /opt/parkmq/dist dist
 COPY --from=build /opt/parkmq/node_modules node_modules
-RUN install -d -o node -g node -m 700 /var/lib/parkmq
+RUN install -d -o node -g node -m 700 /var/lib/parkmq /etc/parkmq
 USER node
 ENV PARKMQ_DATA=/var/lib/parkmq PARKMQ_HOST=0.0.0.0
 VOLUME /var/lib/parkmq

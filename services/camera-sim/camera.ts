@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { IClientPublishOptions, IPublishPacket, MqttClient } from 'mqtt'
 import { BrokerUrls, learnNodes } from '../../shared/broker-urls.js'
 import type { Id } from '../../shared/lot.js'
-import { connectMqtt, endMqtt, LoginRefusedError, type ConnectOptions } from '../../shared/mqtt-client.js'
+import { connectMqtt, endMqtt, LoginRefusedError, type ConnectOptions, MOVING_KEEPALIVE_SECONDS } from '../../shared/mqtt-client.js'
 import { topics } from '../../shared/topics.js'
 import type { Label, Shot } from './frames.js'
 
@@ -105,7 +105,7 @@ export class SimulatedCamera {
     const will = { topic: topics.cameraStatus(camera), payload: 'offline', qos: 1, retain: true } as const
     while (!this.#stop.signal.aborted) {
       try {
-        const client = await connectMqtt(urls.current, { ...login, clientId: camera, will })
+        const client = await connectMqtt(urls.current, { ...login, clientId: camera, will, ...!urls.isSingle && { keepaliveSeconds: MOVING_KEEPALIVE_SECONDS } })
         urls.connected()
         const lost = new Promise<void>(resolve => client.once('close', resolve))
         client.on('error', () => {})

@@ -61,7 +61,8 @@ export type Header = z.infer<typeof Header>
 export const SectionLine = z.object({ section: z.string().max(100), columns: z.array(z.string().max(100)).max(1_000) })
 
 export const EndLine = z.object({ end: z.literal(true), rows: z.record(z.string(), z.int().min(0)), sha256: z.string().length(64) })
-export type Counts = z.infer<typeof EndLine>['rows']
+export type EndLine = z.infer<typeof EndLine>
+export type Counts = EndLine['rows']
 
 /** What a backup is made of. */
 export interface Snapshot {

@@ -98,14 +98,14 @@ function sectionOf (value: unknown, line: Line, next: number, isSameShape: boole
   const { section: name, columns } = fitting(SectionLine, value, line)
   const at = SECTIONS.findIndex((section, i) => i >= next && section.name === name)
   const known = SECTIONS[at]
-  if (!known || isSameShape && at !== next) throw badBackup(`line ${line.number}: the section ${name} is unknown, or not in its place`)
+  if (!known || (isSameShape && at !== next)) throw badBackup(`line ${line.number}: the section ${name} is unknown, or not in its place`)
   const types = new Map(known.columns)
   const given = columns.map(column => {
     const type = types.get(column)
     if (type === undefined) throw badBackup(`line ${line.number}: ${name} has no column ${column}`)
     return [column, type] as const
   })
-  if (new Set(columns).size !== columns.length || isSameShape && given.length !== types.size) throw badBackup(`line ${line.number}: these are not the columns of ${name}`)
+  if (new Set(columns).size !== columns.length || (isSameShape && given.length !== types.size)) throw badBackup(`line ${line.number}: these are not the columns of ${name}`)
   return { name, columns: given }
 }
 

@@ -1,6 +1,6 @@
 // `parkmq backup FILE`: the ledger as of one moment, while parkmq runs on it. The file is there only when it is whole.
 import { Command } from 'commander'
-import { constants } from 'node:fs'
+import { constants, createWriteStream } from 'node:fs'
 import { access, open, readFile, rename, rm, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { usersFileOf } from '../broker/users-file.js'
@@ -63,7 +63,14 @@ export function summaryOf (counts: Counts): string {
 
 async function toOutput (config: Config, ledgerOnly = false): Promise<Counts> {
   if (process.stdout.isTTY) throw new OperatorError('usage', 'a backup is no text for a terminal: name a file, or send the output on with | or >')
-  return await write(config, process.stdout, ledgerOnly)
+  // Other commands are done when whoever reads their output is; this one has failed then.
+  process.stdout.removeAllListeners('error')
+  try {
+    return await write(config, process.stdout, ledgerOnly)
+  } catch (error) {
+    if (error instanceof OperatorError) throw error
+    throw new OperatorError('cannot_write', `the backup could not be written to standard output: ${messageOf(error)}`, { cause: error })
+  }
 }
 
 async function toFile (file: string, force: boolean, config: Config, ledgerOnly = false): Promise<Counts> {
@@ -73,15 +80,13 @@ async function toFile (file: string, force: boolean, config: Config, ledgerOnly 
   const unfinished = `${file}.${process.pid}.part`
   try {
     await access(dirname(file), constants.W_OK)
-    const handle = await open(unfinished, 'wx', 0o600)
     try {
-      const counts = await write(config, handle.createWriteStream({ autoClose: false }), ledgerOnly)
-      await handle.sync()
+      // It is on disk before it has its name.
+      const counts = await write(config, createWriteStream(unfinished, { flags: 'wx', mode: 0o600, flush: true }), ledgerOnly)
       await rename(unfinished, file)
       await syncFolder(dirname(file))
       return counts
     } finally {
-      await handle.close()
       await rm(unfinished, { force: true })
     }
   } catch (error) {

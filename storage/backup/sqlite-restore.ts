@@ -52,7 +52,7 @@ export async function restoreIntoFolder (folder: string, backup: OpenedBackup, o
 
 async function finish ({ kysely }: Database, { numbers, told }: Rest): Promise<void> {
   for (const [table, last] of numbers) {
-    await sql`insert into sqlite_sequence (name, seq) select ${table}, 0 where not exists (select from sqlite_sequence where name = ${table})`.execute(kysely)
+    await sql`insert into sqlite_sequence (name, seq) select ${table}, 0 where not exists (select 1 from sqlite_sequence where name = ${table})`.execute(kysely)
     await sql`update sqlite_sequence set seq = max(seq, ${last}) where name = ${table}`.execute(kysely)
   }
   // Of several nodes the one that is furthest behind: what the others have told is told again.

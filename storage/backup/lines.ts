@@ -46,7 +46,7 @@ export async function* linesOf (input: NodeJS.ReadableStream): AsyncGenerator<Li
   } catch (error) {
     const code: unknown = (error as { code?: unknown } | null)?.code
     if (code === 'Z_BUF_ERROR') throw badBackup(`the backup ends in line ${number + 1}: the rest of it is missing`, error)
-    if (code === 'Z_DATA_ERROR' && number === 0) throw badBackup('this is no parkmq backup (it is not gzip)', error)
+    if (code === 'Z_DATA_ERROR' && messageOf(error) === 'incorrect header check') throw badBackup('this is no parkmq backup (it is not gzip)', error)
     if (typeof code === 'string' && code.startsWith('Z_')) throw badBackup(`the backup is damaged at line ${number + 1} (${messageOf(error)})`, error)
     throw error
   } finally {

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { startTestApp, testFolder } from '../support/app.js'
 import { AskingClient } from '../support/asking.js'
 import { ABSENT, serverOfFile, SKIPPED } from '../nodes/support.js'
+import { openSqlite } from '../../storage/sqlite.js'
 import { backup, ledgerLines, restore, rowsOf, type Place } from './support.js'
 
 const GATES = 3
@@ -117,7 +118,6 @@ describe.skipIf(ABSENT !== null)(`from one engine to the other${SKIPPED}`, () =>
 
   test('events and promises that were not told yet are told by whoever goes on, and numbers are never given again', async () => {
     const from = await inFolder()
-    const { openSqlite } = await import('../../storage/sqlite.js')
     const opened = await openSqlite(from.data)
     const { kysely } = opened.database
     const line = (id: number) => ({ id, at_ms: 1, lot: null, type: 'x.y', who: 'time', address: null, why: null, reservation: null, sensor: null, before: null, after: null })
@@ -167,4 +167,3 @@ describe.skipIf(ABSENT !== null)(`from one engine to the other${SKIPPED}`, () =>
     expect(ledgerLines(await backup(to))).toEqual(ledgerLines(bytes))
   })
 })
-

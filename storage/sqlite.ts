@@ -1,5 +1,5 @@
 // Opens the ledger's SQLite file: one connection, WAL, every commit synced to disk before it returns, one process at a
-// time. Of the driver, nothing outside this file and broker-store.ts knows.
+// time. Of the driver, nothing outside this file, broker-store.ts and backup/ knows.
 import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import Driver from 'libsql'

@@ -46,10 +46,8 @@ describe('killed in the middle', () => {
     backing.kill('SIGKILL')
     expect(await ended).toEqual([null, 'SIGKILL'])
     expect(existsSync(file)).toBe(false)
-    expect(run('backup', file, '--data', data)).toMatchObject({ status: 0 })
-    expect(statSync(file).mode & 0o777).toBe(0o600)
 
-    const bytes = readFileSync(file)
+    const bytes = await backup({ data })
     for (const [signal, code] of [['SIGKILL', null], ['SIGINT', 130]] as const) {
       const to = testFolder()
       const restoring = spawn(process.execPath, [PROGRAM, 'restore', '-', '--data', to], { stdio: ['pipe', 'ignore', 'ignore'] })
@@ -132,6 +130,7 @@ test('a folder with a ledger or in use, and a file that is there, are refused wi
   expect(run('backup', file, '--data', data)).toMatchObject({ status: 1, stderr: expect.stringContaining('--force') as string })
   expect(readFileSync(file, 'utf8')).toBe('mine')
   expect(run('backup', file, '--data', data, '--force')).toMatchObject({ status: 0, stdout: expect.stringMatching(/^backed up 4 lots, 0 reservations/) as string })
+  expect(statSync(file).mode & 0o777).toBe(0o600)
   await expect(restore(bytes, { data })).rejects.toThrow(/there is a ledger already: .*; move it away/)
   await expect(backup({ data: folder })).rejects.toThrow(/there is no ledger in/)
 

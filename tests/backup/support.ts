@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import { PassThrough, Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { gunzipSync, gzipSync } from 'node:zlib'
+import type { Snapshot } from '../../storage/backup/format.js'
 import type { Rest } from '../../storage/backup/fill.js'
 import { restoreIntoDatabase } from '../../storage/backup/postgres-restore.js'
 import { snapshotOfPostgres } from '../../storage/backup/postgres-snapshot.js'
@@ -17,8 +18,18 @@ export interface Place {
   readonly database?: string
 }
 
-export async function backup ({ data, database }: Place): Promise<Buffer> {
-  const snapshot = database === undefined ? await snapshotOfSqlite(data) : await snapshotOfPostgres(database)
+/** `between` is waited for after each part of the rows. */
+export async function backup ({ data, database }: Place, between = async (): Promise<void> => {}): Promise<Buffer> {
+  const taken = database === undefined ? await snapshotOfSqlite(data) : await snapshotOfPostgres(database)
+  const snapshot: Snapshot = {
+    ...taken,
+    async* parts () {
+      for await (const part of taken.parts()) {
+        yield part
+        await between()
+      }
+    }
+  }
   try {
     const output = new PassThrough()
     const [bytes] = await Promise.all([buffer(output), writeBackup({ snapshot, output, about: { node: 'test', parkmq: 'test', nowMs: Date.now() }, users: null })])

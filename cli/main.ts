@@ -1,8 +1,9 @@
-// The command line. Only here the process ends with a code: 0 done, 1 refused, 2 wrong usage, 3 unreachable.
+// The command line. Only here the process ends with a code: 0 done, 1 refused, 2 wrong usage, 3 unreachable, 130 stopped by Ctrl-C.
 import { Command, CommanderError } from 'commander'
 import { messageOf } from '../shared/errors.js'
 import { auditCommand } from './audit.js'
 import { availabilityCommand } from './availability.js'
+import { backupCommand } from './backup.js'
 import { benchCommand } from './bench.js'
 import { bookingCommands } from './bookings.js'
 import { cameraCommand } from './camera.js'
@@ -14,6 +15,7 @@ import { lotCommands } from './lots.js'
 import { monitorCommand } from './monitor.js'
 import { priceCommands } from './prices.js'
 import { reservationCommands } from './reservations.js'
+import { restoreCommand } from './restore.js'
 import { shellCommand } from './shell/command.js'
 import { simulateCommand } from './simulate.js'
 import { startCommand } from './start.js'
@@ -31,7 +33,7 @@ const program = new Command('parkmq')
 
 const commands = [
   startCommand(), ...lotCommands(), availabilityCommand(), ...reservationCommands(), ...bookingCommands(), ...priceCommands(), watchCommand(), monitorCommand(), shellCommand(),
-  clientsCommand(), auditCommand(), userCommand(), simulateCommand(), cameraCommand(), experimentCommand(), benchCommand(), doctorCommand()
+  clientsCommand(), auditCommand(), userCommand(), simulateCommand(), cameraCommand(), experimentCommand(), benchCommand(), doctorCommand(), backupCommand(), restoreCommand()
 ]
 for (const command of commands) program.addCommand(inherit(command))
 
@@ -48,6 +50,7 @@ function failed (error: unknown): number {
   const code = error instanceof Error ? (error as Error & { code?: unknown }).code : undefined
   process.stderr.write(`parkmq: ${messageOf(error)}\n`)
   if (code === 'usage' || code === 'bad_config' || code === 'bad_url' || code === 'bad_certificate') return EXIT.usage
+  if (code === 'stopped') return EXIT.stopped
   return code === 'unreachable' || code === 'timeout' ? EXIT.unreachable : EXIT.refused
 }
 

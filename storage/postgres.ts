@@ -11,7 +11,8 @@ import type { Tables } from './tables.js'
 
 /** Of session locks, apart from those of transactions (locks.ts): `pkmq`, and what it is for. */
 export const SESSION_LOCKS = 0x706b6d71
-const MIGRATING = 0
+/** Held while the tables are made or filled: nodes that start meanwhile wait for it. */
+export const MIGRATING = 0
 /** Marks the database as ours. */
 const MARK = 'parkmq_ledger'
 
@@ -61,10 +62,15 @@ export async function describePostgres (url: string): Promise<{ host: string, ve
   }
 }
 
+/** One connection, without limits on the time of a statement. */
+export function connectPostgres (target: PostgresTarget, name: string): Kysely<Tables> {
+  return new Kysely<Tables>({ dialect: new PostgresDialect({ pool: new WritablePool({ target, max: 1, name, timeouts: false }) }) })
+}
+
 async function prepare (target: PostgresTarget, name: string): Promise<void> {
   // The lock's connection does nothing else: the migrations have one of their own, for as long as they take.
-  const guard = new Kysely<Tables>({ dialect: new PostgresDialect({ pool: new WritablePool({ target, max: 1, name, timeouts: false }) }) })
-  const kysely = new Kysely<Tables>({ dialect: new PostgresDialect({ pool: new WritablePool({ target, max: 1, name, timeouts: false }) }) })
+  const guard = connectPostgres(target, name)
+  const kysely = connectPostgres(target, name)
   try {
     await guard.connection().execute(async one => {
       await sql`select pg_advisory_lock(${SESSION_LOCKS}::int, ${MIGRATING}::int)`.execute(one)
@@ -80,7 +86,8 @@ async function prepare (target: PostgresTarget, name: string): Promise<void> {
   }
 }
 
-async function refuseForeign (database: Database, name: string): Promise<void> {
+/** Throws `OperatorError` `foreign_file` or `newer_file`. */
+export async function refuseForeign (database: Database, name: string): Promise<void> {
   const { rows } = await sql<{ name: string }>`select tablename as name from pg_tables where schemaname = current_schema() order by tablename`.execute(database.kysely)
   if (rows.length > 0 && !rows.some(table => table.name === MARK)) {
     throw new OperatorError('foreign_file', `the database ${name} is not a parkmq ledger (it has the table ${rows[0]?.name}); name another with --database`)

@@ -1,5 +1,5 @@
 // Opens the ledger's SQLite file: one connection, WAL, every commit synced to disk before it returns, one process at a
-// time. Of the driver, nothing outside this file and broker-store.ts knows.
+// time. Of the driver, nothing outside this file, broker-store.ts and backup/ knows.
 import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import Driver from 'libsql'
@@ -21,34 +21,44 @@ export interface OpenedSqlite {
   close (): Promise<void>
 }
 
+export interface SqliteConnection {
+  readonly driver: Driver.Database
+  readonly database: Database
+}
+
+/** A connection to the file as it is. The end of its Kysely closes it. */
+export function connectSqlite (file: string): SqliteConnection {
+  const driver = new Driver(file)
+  const statements = cachingStatements(driver)
+  const database: Database = {
+    kysely: new Kysely<Tables>({ dialect: new SqliteDialect({ database: statements }) }),
+    engine: 'sqlite',
+    runEach: (text, rows) => {
+      const statement = statements.prepare(text)
+      for (const row of rows) statement.run(row)
+    }
+  }
+  return { driver, database }
+}
+
 /**
- * Opens `{folder}/ledger.db`, makes it when it is not there, and brings it to the newest shape.
+ * Opens `{folder}/ledger.db`, makes it when it is not there, and brings it to the newest shape, or to the one after the migration `shape`.
  * Throws `OperatorError`: `data_in_use`, `foreign_file`, `newer_file`, `cannot_open`.
  */
-export async function openSqlite (folder: string): Promise<OpenedSqlite> {
+export async function openSqlite (folder: string, shape?: string): Promise<OpenedSqlite> {
   const path = resolve(folder)
   makeFolder(path)
   const release = lockFolder(path)
   try {
     const file = join(path, 'ledger.db')
     makePrivateFile(file)
-    const driver = new Driver(file)
-    const statements = cachingStatements(driver)
-    const kysely = new Kysely<Tables>({ dialect: new SqliteDialect({ database: statements }) })
-    const database: Database = {
-      kysely,
-      engine: 'sqlite',
-      runEach: (text, rows) => {
-        const statement = statements.prepare(text)
-        for (const row of rows) statement.run(row)
-      }
-    }
+    const { driver, database, database: { kysely } } = connectSqlite(file)
     try {
       // Nothing is written before it is certain that the file is ours.
       await refuseForeign(database, driver, file)
       driver.pragma(`application_id = ${APPLICATION_ID}`)
       for (const pragma of PRAGMAS) driver.pragma(pragma)
-      await migrate(database)
+      await migrate(database, shape)
     } catch (error) {
       await kysely.destroy()
       throw error
@@ -108,7 +118,8 @@ export function isFolderInUse (path: string): boolean {
   }
 }
 
-async function refuseForeign (database: Database, driver: Driver.Database, file: string): Promise<void> {
+/** Throws `OperatorError` `foreign_file` or `newer_file`. */
+export async function refuseForeign (database: Database, driver: Driver.Database, file: string): Promise<void> {
   const [{ application_id: id } = { application_id: 0 }] = driver.pragma('application_id') as { application_id: number }[]
   const tables = await database.kysely.introspection.getTables({ withInternalKyselyTables: true })
   refuseForeignFile(file, 'ledger', { wanted: APPLICATION_ID, found: id }, tables[0]?.name)

@@ -20,13 +20,13 @@ export function migrations (engine: Engine): Record<string, Migration> {
   }
 }
 
-/** Brings the tables to the newest shape. Throws what the failing migration threw. */
-export async function migrate ({ kysely, engine }: Database): Promise<void> {
+/** Brings the tables to the newest shape, or to the one after the migration `last`. Throws what the failing migration threw. */
+export async function migrate ({ kysely, engine }: Database, last?: string): Promise<void> {
   const migrator = new Migrator({
     db: kysely as Kysely<unknown> as never,
     provider: { getMigrations: async () => migrations(engine) }
   })
-  const { error } = await migrator.migrateToLatest()
+  const { error } = await (last === undefined ? migrator.migrateToLatest() : migrator.migrateTo(last))
   if (error) throw error instanceof Error ? error : new Error('a migration failed', { cause: error })
 }
 

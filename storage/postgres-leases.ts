@@ -27,6 +27,7 @@ export class PostgresLeases implements Leases {
   /** Not the node's name: a process that is started anew must not be taken for the one before. */
   readonly #process = randomUUID()
   #client: Promise<pg.Client> | null = null
+  #last: Promise<unknown> = Promise.resolve()
   #listener: () => void = () => {}
   #lotShares = 0
 
@@ -125,7 +126,14 @@ export class PostgresLeases implements Leases {
     await this.#ask('select pg_notify($1, $2)', [CHANNEL, this.#parts.prefix])
   }
 
+  /** One question after the other. */
   async #ask<R extends object> (text: string, values: readonly unknown[]): Promise<R[]> {
+    const answer = this.#last.then(async () => await this.#askNow<R>(text, values))
+    this.#last = answer.catch(() => { /* Whoever asked is told. */ })
+    return await answer
+  }
+
+  async #askNow<R extends object> (text: string, values: readonly unknown[]): Promise<R[]> {
     const asked = this.#client ??= this.#connect()
     try {
       return (await (await asked).query<R>(text, [...values])).rows

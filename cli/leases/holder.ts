@@ -30,6 +30,8 @@ export class Holder {
   #restUntilMs = 0
   #failing = false
   #stopped = false
+  /** The database is away while this process stops: each lease would be waited for in vain. */
+  #isSilent = false
   /** A fault of the first terms that no waiting mends: the start fails with it. */
   #fault: unknown = null
   readonly #endings = new Set<Promise<void>>()
@@ -62,7 +64,10 @@ export class Holder {
     this.#timer?.cancel()
     await this.#pump.stop()
     const { leases, log } = this.#parts
-    await leases.leave().catch((err: unknown) => log.warn({ err }, 'the others could not be told that this process takes no part any more; they notice by its silence'))
+    await leases.leave().catch((err: unknown) => {
+      this.#isSilent = true
+      log.warn({ err }, 'the others could not be told that this process takes no part any more; they have its shares when its leases end')
+    })
     await Promise.all([...this.#terms.values()].map(async term => {
       term.leave()
       await term.ended
@@ -122,7 +127,7 @@ export class Holder {
       log[isConnected() ? 'error' : 'debug']({ err: end.error, share }, 'a share cannot be served from here; it is given back')
     }
     if (end.why === 'lost') log.warn({ share, epoch: term.lease.epoch }, 'a share is another\'s by now: this process was stopped, or cut off from its database, for too long')
-    else await leases.release([term.lease]).catch((err: unknown) => log.warn({ err, share }, 'a share could not be given back; it waits until its lease ends'))
+    else if (!this.#isSilent) await leases.release([term.lease]).catch((err: unknown) => log.warn({ err, share }, 'a share could not be given back; it waits until its lease ends'))
     metrics.shareChanges.inc({ what: end.why === 'lost' ? 'lost' : 'given' })
     this.#terms.delete(share)
     metrics.shares.set(this.#terms.size)

@@ -75,6 +75,10 @@ export class Term {
         await session.close()
       }
       if (this.#leaving) return { why: 'left' }
+      if (this.#lost) return { why: 'lost' }
+      // Somebody else with this client id would otherwise be pushed out, and push us out, without a pause.
+      this.#parts.log.warn({ share: lease.share }, 'the connection for a share is lost, or another client took its client id; it is made again if the share is still ours')
+      await this.#rest()
     }
   }
 

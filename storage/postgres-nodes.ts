@@ -13,6 +13,7 @@ import type { NodeAddress } from '../shared/nodes.js'
 import type { Bell, ChangeFeed } from './feed.js'
 import type { LedgerNodes, NodesWatcher, Numbered, Settled } from './nodes.js'
 import { messagesOf, parseMessage, type Told } from './node-messages.js'
+import { SENDS_NONE } from './node-rows.js'
 import { SESSION_LOCKS } from './postgres.js'
 import { clientOptions, writableHost } from './postgres-pool.js'
 import type { PostgresTarget } from './postgres-url.js'
@@ -301,8 +302,6 @@ export class PostgresNodes implements LedgerNodes {
   }
 }
 
-/** The place in the notices of a node that sends none, past all of them: nobody waits for it. */
-const SENDS_NONE = Number.MAX_SAFE_INTEGER
 const NOW_MS = 'floor(extract(epoch from clock_timestamp()) * 1000)::bigint'
 
 function nothing (): { lots: Map<Id, number | null>, withBays: Set<Id>, hasNotices: boolean } {

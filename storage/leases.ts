@@ -16,7 +16,7 @@ export interface Lease {
 
 /** What a process learns when it says that it is there. */
 export interface Renewed {
-  /** The leases that this process has now. */
+  /** Those that were prolonged. */
   readonly kept: readonly Lease[]
   /** Leases that nobody has, and all there are. */
   readonly free: number
@@ -28,8 +28,11 @@ export interface Renewed {
 export interface Leases {
   /** How many shares the lots have; the same for all processes. */
   readonly lotShares: number
-  /** Prolongs what this process has. `takesPart`: it counts among those who take shares. Throws when the database does not answer. */
-  renew (takesPart: boolean): Promise<Renewed>
+  /**
+   * Prolongs those of `held` that are still this process's. `takesPart`: it counts among those who take shares. What it has and does not
+   * name, since the answer to its taking or giving back was lost, ends by itself. Throws when the database does not answer.
+   */
+  renew (takesPart: boolean, held: readonly Lease[]): Promise<Renewed>
   /** Takes at most `most` of the leases that nobody has. */
   take (most: number): Promise<Lease[]>
   /** Gives leases back and tells the others; those that are another's by now are left alone. */

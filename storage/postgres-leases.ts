@@ -48,7 +48,7 @@ export class PostgresLeases implements Leases {
 
   get lotShares (): number { return this.#lotShares }
 
-  async renew (takesPart: boolean): Promise<Renewed> {
+  async renew (takesPart: boolean, held: readonly Lease[]): Promise<Renewed> {
     const { prefix, node, leaseMs } = this.#parts
     interface Row { kept: [string, number][] | null, free: number, all: number, others: number, isNew: boolean }
     const [row] = await this.#ask<Row>(`
@@ -58,13 +58,13 @@ export class PostgresLeases implements Leases {
         insert into lease_processes (prefix, process, node, until_ms) select $1, $2, $3, ms + $4 from now where $5
         on conflict (prefix, process) do update set until_ms = excluded.until_ms
       ),
-      kept as (update leases set until_ms = ms + $4 from now where prefix = $1 and process = $2 returning share, epoch)
+      kept as (update leases set until_ms = ms + $4 from now where prefix = $1 and process = $2 and share = any($6) returning share, epoch)
       select (select json_agg(json_build_array(share, epoch)) from kept) as kept,
-        (select count(*)::int from leases, now where prefix = $1 and process is distinct from $2 and until_ms <= ms) as free,
+        (select count(*)::int from leases, now where prefix = $1 and until_ms <= ms and not (process is not distinct from $2 and share = any($6))) as free,
         (select count(*)::int from leases where prefix = $1) as all,
         (select count(*)::int from lease_processes, now where prefix = $1 and process <> $2 and until_ms > ms) as others,
         $5 and not exists (select from known, now where until_ms > ms) as "isNew"`,
-    [prefix, this.#process, node, leaseMs, takesPart])
+    [prefix, this.#process, node, leaseMs, takesPart, held.map(({ share }) => share)])
     if (!row) throw new Error('the leases could not be prolonged')
     // The others have their part to give.
     if (row.isNew) await this.#tell()
@@ -76,7 +76,7 @@ export class PostgresLeases implements Leases {
     // A lease with a transaction under way is left to the next time: it must not be taken before that has ended.
     return await this.#ask<Lease>(`
       with free as (
-        select share from leases where prefix = $1 and process is distinct from $2 and until_ms <= ${NOW_MS} order by random() limit $5 for update skip locked
+        select share from leases where prefix = $1 and until_ms <= ${NOW_MS} order by random() limit $5 for update skip locked
       )
       update leases as l set epoch = epoch + 1, process = $2, node = $3, until_ms = ${NOW_MS} + $4 from free where l.prefix = $1 and l.share = free.share returning l.share, l.epoch`,
     [prefix, this.#process, node, leaseMs, most])

@@ -89,7 +89,7 @@ export class Holder {
   async #share (): Promise<void> {
     const { leases, clock, isConnected } = this.#parts
     const takesPart = isConnected() && clock.nowMs() >= this.#restUntilMs
-    const { kept, free, all, processes } = await leases.renew(takesPart)
+    const { kept, free, all, processes } = await leases.renew(takesPart, [...this.#terms.values()].map(term => term.lease))
     if (this.#failing) this.#parts.log.info('the leases are prolonged again')
     this.#failing = false
     const epochs = new Map(kept.map(({ share, epoch }) => [share, epoch]))
@@ -129,7 +129,8 @@ export class Holder {
     if (end.why === 'lost') log.warn({ share, epoch: term.lease.epoch }, 'a share is another\'s by now: this process was stopped, or cut off from its database, for too long')
     else if (!this.#isSilent) await leases.release([term.lease]).catch((err: unknown) => log.warn({ err, share }, 'a share could not be given back; it waits until its lease ends'))
     metrics.shareChanges.inc({ what: end.why === 'lost' ? 'lost' : 'given' })
-    this.#terms.delete(share)
+    // It may have been taken again meanwhile.
+    if (this.#terms.get(share) === term) this.#terms.delete(share)
     metrics.shares.set(this.#terms.size)
     if (!this.#stopped) this.#pump.wake()
   }

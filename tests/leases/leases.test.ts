@@ -66,7 +66,7 @@ describe.skipIf(ABSENT !== null)(`leases${SKIPPED}`, () => {
     const lines = await ledger.read(async ({ kysely }) => await kysely.selectFrom('audit').select('who').where('type', '=', 'test.written').execute())
     expect(lines).toEqual([{ who: 'b' }])
     // It finds out by itself, and gives back nothing that is another's.
-    expect((await a.renew(true)).kept).toEqual([])
+    expect((await a.renew(true, [old])).kept).toEqual([])
     await a.release([old])
     expect(await b.isOurs(now)).toBe(true)
   })
@@ -80,8 +80,20 @@ describe.skipIf(ABSENT !== null)(`leases${SKIPPED}`, () => {
       const others: Lease[] = []
       await expect.poll(async () => others.push(...await b.take(ALL_SHARES)), { timeout: 5_000, interval: 20 }).toBe(ALL_SHARES - 1)
       expect(others.map(({ share }) => share)).not.toContain(lease.share)
-      expect((await a.renew(true)).kept).toEqual([lease])
+      expect((await a.renew(true, [lease])).kept).toEqual([lease])
     })
+  })
+
+  test('what a process does not know it has, since an answer was lost, is not prolonged, and goes to another', async () => {
+    const { a, b } = await openTwo()
+    const [known] = await takeAll(a)
+    if (!known) throw new Error('nothing was taken')
+    const others: Lease[] = []
+    await expect.poll(async () => {
+      await a.renew(true, [known])
+      return others.push(...await b.take(ALL_SHARES))
+    }, { timeout: 5_000, interval: 20 }).toBe(ALL_SHARES - 1)
+    expect(others.map(({ share }) => share)).not.toContain(known.share)
   })
 
   test('who connects for a share has the queue of the one before, in order, and that one can publish nothing more', async () => {

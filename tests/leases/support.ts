@@ -41,11 +41,13 @@ export async function sharesOf ({ postgres }: Servers, database: string): Promis
 /** Resolves when these nodes have all shares between them, none more than its part. */
 export async function untilShared (servers: Servers, database: string, nodes: readonly string[]): Promise<void> {
   const most = Math.ceil(ALL_SHARES / nodes.length)
-  const looks = async (): Promise<{ nodes: string[], isFair: boolean }> => {
-    const shares = await sharesOf(servers, database)
-    return { nodes: Object.keys(shares).sort(), isFair: Object.values(shares).every(count => count <= most) }
+  let shares: Record<string, number> = {}
+  const isShared = async (): Promise<boolean> => {
+    shares = await sharesOf(servers, database)
+    return Object.keys(shares).sort().join() === nodes.join() && Object.values(shares).every(count => count <= most)
   }
-  await expect.poll(looks, { timeout: 15_000, interval: 50 }).toEqual({ nodes: [...nodes], isFair: true })
+  await expect.poll(isShared, { timeout: 15_000, interval: 50 }).toBe(true)
+    .catch((error: unknown) => { throw new Error(`the shares are not those of ${nodes.join()}: ${JSON.stringify(shares)}`, { cause: error }) })
 }
 
 /** Watches what a display would: a version of a lot must never be followed by an older one. */

@@ -25,6 +25,7 @@ import { openBrokerStore } from '../storage/broker-store.js'
 import { openLedger } from '../storage/open.js'
 import type { Ledger } from '../storage/ledger.js'
 import { startHttp } from './http.js'
+import { startLeased, type LeasedParts } from './leases/start.js'
 import { keepDoors } from './node-doors.js'
 import { version } from './version.js'
 
@@ -72,14 +73,20 @@ export async function startApp ({ config, log, clock: ownClock = systemClock, me
     const broker = await openBroker(config, clock, log, metrics, onAccess)
     stops.push(() => broker.close())
     const shared = { ledger, clock, log, metrics, config }
-    const occupancy = await startOccupancy({ ...shared, bus: await broker.busOf('occupancy') })
-    stops.push(() => occupancy.stop())
-    if (ledger.nodes !== null && broker.embedded !== null) {
-      const stopKeeping = await keepDoors({ nodes: ledger.nodes, broker: broker.embedded, occupancy, log })
-      stops.push(async () => stopKeeping())
+    const { openLeases } = ledger
+    if (broker.external !== null && openLeases !== null) {
+      const leased = await startLeased({ ...shared, ...broker.external, openLeases, version, onAccess, experiment })
+      stops.push(() => leased.stop())
+    } else {
+      const occupancy = await startOccupancy({ ...shared, bus: await broker.busOf('occupancy') })
+      stops.push(() => occupancy.stop())
+      if (ledger.nodes !== null && broker.embedded !== null) {
+        const stopKeeping = await keepDoors({ nodes: ledger.nodes, broker: broker.embedded, occupancy, log })
+        stops.push(async () => stopKeeping())
+      }
+      const reservation = await startReservation({ ...shared, version, bus: await broker.busOf('reservation'), onAccess, otherMethods: broker.methods, experiment })
+      stops.push(() => reservation.stop())
     }
-    const reservation = await startReservation({ ...shared, version, bus: await broker.busOf('reservation'), onAccess, otherMethods: broker.methods, experiment })
-    stops.push(() => reservation.stop())
     if (cameras !== null) {
       const looking = await startCameras({ clock, log, metrics, config, cameras, bus: await broker.busOf('camera'), worker: cameraWorker })
       stops.push(() => looking.stop())
@@ -104,6 +111,8 @@ function urlsOf ({ host, tls }: Config, { port, wsPort }: { port: number, wsPort
 interface Broker {
   /** Null where the broker is not ours. */
   readonly embedded: EmbeddedBroker | null
+  /** Where it is, if it is not ours; otherwise null. */
+  readonly external: Pick<LeasedParts, 'url' | 'tls' | 'statusOf'> | null
   /** Requests that it answers itself. */
   readonly methods: readonly string[]
   busOf (service: string): Promise<Bus>
@@ -127,6 +136,7 @@ async function openBroker (config: Config, clock: Clock, log: Log, metrics: Metr
       const broker = await createEmbeddedBroker({ config, clock, log, metrics, store, users, version, onAccess })
       return {
         embedded: broker,
+        external: null,
         methods: broker.methods,
         busOf: async () => broker.bus,
         listen: () => broker.listen(),
@@ -142,16 +152,18 @@ async function openBroker (config: Config, clock: Clock, log: Log, metrics: Metr
   }
   const tls = await readClientTls(config.brokerTls ?? {})
   const opened: MqttBus[] = []
+  // A connection of its own for each service, so that the broker tells of each when it dies.
+  const statusOf = async (service: string): Promise<MqttBus> => {
+    const will = { topic: topics.serviceStatus(service, node), payload: 'offline', qos: 1, retain: true } as const
+    const bus = await connectMqttBus({ url, tls, clientId: `${config.brokerPrefix}-${node}-${service}`, clock, log, metrics, will })
+    opened.push(bus)
+    return bus
+  }
   return {
     embedded: null,
+    external: { url, tls, statusOf },
     methods: [],
-    // A connection of its own for each service, so that the broker tells of each when it dies.
-    busOf: async service => {
-      const will = { topic: topics.serviceStatus(service, node), payload: 'offline', qos: 1, retain: true } as const
-      const bus = await connectMqttBus({ url, tls, clientId: `parkmq-${node}-${service}`, clock, log, metrics, will })
-      opened.push(bus)
-      return bus.bus
-    },
+    busOf: async service => (await statusOf(service)).bus,
     listen: async () => null,
     close: async () => { await Promise.all(opened.map(bus => bus.close())) }
   }

@@ -23,6 +23,7 @@ interface StartOptions {
   tlsKey?: string
   tlsCa?: string
   broker?: string
+  brokerPrefix?: string
   brokerCa?: string
   brokerCert?: string
   brokerKey?: string
@@ -48,7 +49,8 @@ export function startCommand (): Command {
     .option('--tls-cert <file>', 'speak TLS with this certificate, on ports 8883 and 9443 unless others are given (PARKMQ_TLS_CERT)')
     .option('--tls-key <file>', 'its private key (PARKMQ_TLS_KEY)')
     .option('--tls-ca <file>', 'know clients by certificates that this authority signed (PARKMQ_TLS_CA)')
-    .option('--broker <url>', 'use this MQTT 5 broker instead of the embedded one (PARKMQ_BROKER)')
+    .option('--broker <url>', 'use this MQTT 5 broker instead of the embedded one (PARKMQ_BROKER); with --database, several processes may')
+    .option('--broker-prefix <name>', 'what client ids at --broker begin with (PARKMQ_BROKER_PREFIX; default parkmq); with --database, processes with the same one share the lots')
     .option('--broker-ca <file>', 'trust this authority for --broker mqtts:// (PARKMQ_CA)')
     .option('--broker-cert <file>', 'show this certificate to --broker (PARKMQ_CERT)')
     .option('--broker-key <file>', 'its private key (PARKMQ_KEY)')

@@ -62,6 +62,7 @@ export const Config = z.strictObject({
   users: z.string().min(1).optional().describe('file of the users (`parkmq user`); when absent, `users.yaml` in the data folder if that is there'),
   allowAnonymous: yesOrNo.default(false).describe('let in whoever gives no user name: where there are users, as a display; where there are none, with every right and from wherever `host` can be reached'),
   broker: z.url({ protocol: /^(mqtts?|wss?)$/ }).optional().describe('use this MQTT 5 broker instead of the embedded one'),
+  brokerPrefix: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$/, { error: 'must be 1 to 32 letters, digits, hyphens and underscores' }).default('parkmq').describe('what the client ids of this process at `broker` begin with; with `database`, all processes with the same one share the lots, and another parkmq on that broker needs another'),
   brokerTls: z.strictObject({
     ca: file('--broker-ca').optional().describe('file of the authority that signed the certificate of `broker`, in PEM; it is trusted besides the usual ones'),
     cert: file('--broker-cert').optional().describe('file of the certificate that `broker` knows this process by, in PEM'),
@@ -120,6 +121,7 @@ export const Config = z.strictObject({
     sensorMs: count(1_000).default(90 * 24 * 3_600_000).describe('how long the identity of a silent sensor is kept'),
     loginDelayMs: count(0).default(5_000).describe('longest wait that failed log-ins bring upon the next one of the same address or user name'),
     loginForgetMs: count(1_000).default(15 * 60_000).describe('how long failed log-ins are remembered'),
+    leaseMs: count(500).max(60_000).default(2_000).describe('with `broker` and `database`: how long the share of a process that is gone waits for another; it is prolonged four times in that time'),
     sysMs: count(0).default(10_000).describe('how often the broker publishes its numbers on $SYS/broker/...; 0: never')
   }).prefault({}),
   timeZone: TimeZone.optional().describe('time zone of lots that name none, such as Europe/Berlin; when absent, that of the machine'),
@@ -140,7 +142,7 @@ function lot (id: string, capacity: number, occupied: number): NewLot {
 export const VARIABLES = {
   PARKMQ_HOST: 'host', PARKMQ_PORT: 'port', PARKMQ_WS_PORT: 'wsPort', PARKMQ_HTTP_PORT: 'httpPort', PARKMQ_DATA: 'data', PARKMQ_DATABASE: 'database',
   PARKMQ_USERS: 'users', PARKMQ_ALLOW_ANONYMOUS: 'allowAnonymous',
-  PARKMQ_BROKER: 'broker', PARKMQ_NODE: 'node', PARKMQ_ADVERTISE: 'advertise', PARKMQ_CAMERAS: 'cameras', PARKMQ_CAMERA_WORKERS: 'cameraWorkers', PARKMQ_LOG_LEVEL: 'logLevel',
+  PARKMQ_BROKER: 'broker', PARKMQ_BROKER_PREFIX: 'brokerPrefix', PARKMQ_NODE: 'node', PARKMQ_ADVERTISE: 'advertise', PARKMQ_CAMERAS: 'cameras', PARKMQ_CAMERA_WORKERS: 'cameraWorkers', PARKMQ_LOG_LEVEL: 'logLevel',
   PARKMQ_TLS_CERT: 'tls.cert', PARKMQ_TLS_KEY: 'tls.key', PARKMQ_TLS_CA: 'tls.ca',
   PARKMQ_CA: 'brokerTls.ca', PARKMQ_CERT: 'brokerTls.cert', PARKMQ_KEY: 'brokerTls.key'
 } as const satisfies Record<string, keyof Config | `tls.${keyof NonNullable<Config['tls']>}` | `brokerTls.${keyof NonNullable<Config['brokerTls']>}`>

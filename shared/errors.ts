@@ -64,6 +64,15 @@ export class UnavailableError extends Error {
   }
 }
 
+/**
+ * What this process was about to do is another's by now: nothing was changed. What it was handed is neither acknowledged nor
+ * tried again; the broker hands it to the other. (docs/decisions/017)
+ */
+export class FencedError extends Error {
+  readonly code = 'fenced'
+  override readonly name = 'FencedError'
+}
+
 /** A fault that the person who started the program can mend: wrong setting, folder in use, newer file. */
 export class OperatorError extends Error {
   readonly code: string

@@ -2,7 +2,7 @@
 // while the ledger is unavailable, and finds the poison message in a batch that fails. Both Buses are made of it.
 // It never settles a delivery twice and never reorders.
 import type { Clock } from './clock.js'
-import { messageOf, UnavailableError } from './errors.js'
+import { FencedError, messageOf, UnavailableError } from './errors.js'
 import type { Consumer, Delivery, Outcome } from './bus.js'
 import type { Log } from './log.js'
 import type { Metrics } from './metrics.js'
@@ -141,6 +141,7 @@ export class Intake<Ticket> {
         if (told) log.info({ filter, messages: batch.length }, 'the ledger is available again')
         return outcomes
       } catch (error) {
+        if (error instanceof FencedError) return batch.map(() => UNAVAILABLE)
         if (!(error instanceof UnavailableError)) return alone ? this.#drop(batch, error) : await this.#handleSingly(batch)
         if (!told) {
           told = true

@@ -30,6 +30,8 @@ export function createMetrics () {
     poison: counter('messages_poison_total', 'Messages that failed every handling and were dropped', ['filter']),
     published: counter('published_total', 'Messages published by the services, by kind', ['kind']),
     publishFailures: counter('publish_failures_total', 'Publishes that the broker did not accept', ['kind']),
+    shares: new Gauge({ name: 'parkmq_shares', help: 'Shares of the lots, and of the requests, that this process has of an external broker', registers }),
+    shareChanges: counter('share_changes_total', 'Shares that this process has taken, given back, or lost to another', ['what']),
     monitors: new Gauge({ name: 'parkmq_monitors', help: 'Monitors of lots that are open now', registers }),
     clients: new Gauge({ name: 'parkmq_broker_clients', help: 'Clients connected now', registers }),
     malformed: counter('broker_malformed_packets_total', 'Malformed or forbidden packets by MQTT 5 reason code', ['reason']),

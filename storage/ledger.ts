@@ -6,6 +6,7 @@ import { messageOf, UnavailableError } from '../shared/errors.js'
 import type { Id, Lot } from '../shared/lot.js'
 import type { Metrics } from '../shared/metrics.js'
 import { Bell, ChangeFeed } from './feed.js'
+import type { OpenLeases } from './leases.js'
 import { lotOf } from './records.js'
 import { selectByKeys, type Database } from './rows.js'
 import type { LedgerNodes, Numbered, Settled } from './nodes.js'
@@ -32,6 +33,7 @@ export interface LedgerParts {
   readonly run?: Run
   /** Where several processes write this ledger: what each tells the others, and how far it may read what they write. */
   readonly nodes?: LedgerNodes
+  readonly openLeases?: OpenLeases
 }
 
 export type Run = <T>(work: (database: Database, nowMs: number) => Promise<T>) => Promise<T>
@@ -44,6 +46,8 @@ export class Ledger {
   readonly clock: Clock
   /** The other processes on this ledger; null where it is this one's alone. */
   readonly nodes: LedgerNodes | null
+  /** Shares of the lots among processes on one external broker; null where the ledger is this process's alone. */
+  readonly openLeases: OpenLeases | null
   readonly #windows = new WindowsCache()
   /** Why the last transaction or read failed; null when it did not. */
   #failing: UnavailableError | null = null
@@ -58,6 +62,7 @@ export class Ledger {
     this.#parts = parts
     this.clock = parts.clock
     this.nodes = parts.nodes ?? null
+    this.openLeases = parts.openLeases ?? null
     this.#nextLine = parts.nextLine ?? 0
     // Numbers of a transaction that failed are not used again.
     this.#numbers = parts.nextLine === null ? null : count => (this.#nextLine += count) - count

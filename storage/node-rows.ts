@@ -6,6 +6,9 @@ import type { Database } from './rows.js'
 import type { NoticesTable } from './tables.js'
 import { noticeOf, type Notice } from './waiting.js'
 
+/** The place in the notices of a node that sends none, past all of them: nobody waits for it. Nor has it a place in the events. */
+export const SENDS_NONE = Number.MAX_SAFE_INTEGER
+
 /** At most `limit` notices that this node has not sent, up to the number `upTo`, the oldest first. */
 export async function noticesOfNode ({ kysely }: Database, node: string, upTo: number, limit: number): Promise<Notice[]> {
   const { rows } = await sql<NoticesTable>`select * from notices where id > (select noticed from nodes where node = ${node}) and id <= ${upTo} order by id limit ${limit}`.execute(kysely)
@@ -27,7 +30,7 @@ export async function passNotices (database: Database, node: string, position: n
  */
 export async function forgetNodes ({ kysely }: Database, beforeMs: number): Promise<void> {
   await sql`delete from nodes where seen_at_ms < ${beforeMs}`.execute(kysely)
-  await sql`delete from cursors where name like ${`${eventsCursor('')}%`} and name not in (select ${eventsCursor('')} || node from nodes)`.execute(kysely)
+  await sql`delete from cursors where name like ${`${eventsCursor('')}%`} and name not in (select ${eventsCursor('')} || node from nodes where noticed <> ${SENDS_NONE})`.execute(kysely)
   await sql`delete from transactions where at_ms < ${beforeMs}`.execute(kysely)
   await sql`delete from notices where at_ms < ${beforeMs} or id <= (select min(noticed) from nodes)`.execute(kysely)
 }

@@ -25,6 +25,11 @@ export interface NodesWatcher {
 export interface LedgerNodes {
   /** The name of this one. */
   readonly node: string
+  /**
+   * Whose place in the events and notices is gone by here: the node's own, since it tells all of them on its own broker; or that
+   * of all processes that share one broker, of which one at a time tells them.
+   */
+  readonly teller: string
   /** Tells the others of a commit: the lots that it changed, with their versions (null: removed), and those whose bays changed. */
   tell (lots: ReadonlyMap<Id, number | null>, withBays: ReadonlySet<Id>, hasNotices: boolean): void
   /** How far the rows of a table may be read: numbers are given before the commit, so a lower one may become visible later. */

@@ -8,7 +8,7 @@ import { Ledger } from './ledger.js'
 import { isSqliteUnavailable, openSqlite } from './sqlite.js'
 
 export interface OpenParts {
-  readonly config: Pick<Config, 'data' | 'times'> & Partial<Pick<Config, 'database' | 'node' | 'limits'>>
+  readonly config: Pick<Config, 'data' | 'times'> & Partial<Pick<Config, 'database' | 'node' | 'limits' | 'broker' | 'brokerPrefix'>>
   readonly clock: Clock
   readonly metrics: Metrics
   readonly log?: Log
@@ -19,7 +19,9 @@ export async function openLedger ({ config, clock, metrics, log }: OpenParts): P
   if (config.database !== undefined) {
     // Whoever has a file never loads the driver.
     const { openPostgresLedger } = await import('./postgres-ledger.js')
-    return await openPostgresLedger({ config: { ...config, url: config.database }, clock, metrics, log })
+    // A node's name has no colon in it.
+    const teller = config.broker === undefined ? undefined : `broker:${config.brokerPrefix ?? 'parkmq'}`
+    return await openPostgresLedger({ config: { ...config, url: config.database, teller }, clock, metrics, log })
   }
   const opened = await openSqlite(config.data)
   return new Ledger({

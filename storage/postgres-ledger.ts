@@ -5,6 +5,7 @@ import type { Metrics } from '../shared/metrics.js'
 import { Ledger } from './ledger.js'
 import { openPostgres } from './postgres.js'
 import { isPostgresUnavailable } from './postgres-errors.js'
+import { PostgresLeases } from './postgres-leases.js'
 import { PostgresNodes } from './postgres-nodes.js'
 import { DatabaseTime, PostgresTransactions } from './postgres-transactions.js'
 import { parsePostgresUrl } from './postgres-url.js'
@@ -20,6 +21,8 @@ export interface PostgresLedgerParts {
     /** The folder of what is this node's alone: it is held, as with a ledger in it. */
     readonly data: string
     readonly node?: string
+    /** Default the node (nodes.ts). */
+    readonly teller?: string | undefined
     readonly times: LedgerTimes
     readonly limits?: { readonly databaseConnections: number }
   }
@@ -32,7 +35,7 @@ export interface PostgresLedgerParts {
 
 /** Throws `OperatorError`: `bad_config`, `data_in_use`, `foreign_file`, `newer_file`, `node_in_use`, `cannot_open`. */
 export async function openPostgresLedger ({ config, clock, metrics, log, nowMs }: PostgresLedgerParts): Promise<Ledger> {
-  const { url, data, node = 'node-1', times, limits: { databaseConnections: connections } = { databaseConnections: 10 } } = config
+  const { url, data, node = 'node-1', teller, times, limits: { databaseConnections: connections } = { databaseConnections: 10 } } = config
   const target = parsePostgresUrl(url)
   const release = holdFolder(data)
   try {
@@ -41,10 +44,11 @@ export async function openPostgresLedger ({ config, clock, metrics, log, nowMs }
     const time = new DatabaseTime(clock)
     let nodes: PostgresNodes | null = null
     try {
-      nodes = await PostgresNodes.start({ target, node, database, clock, log })
+      nodes = await PostgresNodes.start({ target, node, teller, database, clock, log })
       const { run } = new PostgresTransactions({ kysely, slots: Math.max(1, connections - FOR_READS), time, ...(nowMs && { nowMs }) })
       const ledger = new Ledger({
         database, metrics, times, run, nodes,
+        openLeases: async ({ prefix, leaseMs }) => await PostgresLeases.open({ target, node, prefix, leaseMs, log }),
         clock: nowMs ? { nowMs, after: time.after } : time,
         close: async () => {
           await nodes?.stop()

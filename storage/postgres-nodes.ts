@@ -13,6 +13,7 @@ import type { NodeAddress } from '../shared/nodes.js'
 import type { Bell, ChangeFeed } from './feed.js'
 import type { LedgerNodes, NodesWatcher, Numbered, Settled } from './nodes.js'
 import { messagesOf, parseMessage, type Told } from './node-messages.js'
+import { SENDS_NONE } from './node-rows.js'
 import { SESSION_LOCKS } from './postgres.js'
 import { clientOptions, writableHost } from './postgres-pool.js'
 import type { PostgresTarget } from './postgres-url.js'
@@ -40,6 +41,8 @@ const NOTHING_TO_KEEP = 'set synchronous_commit = off'
 export interface NodesParts {
   readonly target: PostgresTarget
   readonly node: string
+  /** As in `LedgerNodes`; default the node. */
+  readonly teller?: string | undefined
   readonly database: Database
   readonly clock: Clock
   readonly log?: Log | undefined
@@ -47,6 +50,7 @@ export interface NodesParts {
 
 export class PostgresNodes implements LedgerNodes {
   readonly node: string
+  readonly teller: string
   readonly #parts: NodesParts
   /** Of this process: what it told itself it need not hear. */
   readonly #self = randomUUID()
@@ -72,6 +76,7 @@ export class PostgresNodes implements LedgerNodes {
   private constructor (parts: NodesParts) {
     this.#parts = parts
     this.node = parts.node
+    this.teller = parts.teller ?? parts.node
     this.#silence = new Silence({ clock: parts.clock, afterMs: LOST_AFTER_MS, onSilent: () => this.#watcher?.onLost(), onAnswer: () => this.#watcher?.onBack() })
   }
 
@@ -247,13 +252,17 @@ export class PostgresNodes implements LedgerNodes {
   async #compare (client: pg.Client, all: boolean): Promise<void> {
     const { rows: [row] } = await client.query<{ recovering: boolean, lots: [Id, number][] | null, noticed: boolean, nodes: NodeAddress[] | null }>(`
       with seen as (
-        insert into nodes (node, seen_at_ms, noticed, urls) values ($1, ${NOW_MS}, (select coalesce(max(id), 0) from notices), $2)
-        on conflict (node) do update set seen_at_ms = excluded.seen_at_ms, urls = excluded.urls
+        insert into nodes (node, seen_at_ms, noticed, urls) values ($1, ${NOW_MS}, case when $1 = $3 then (select coalesce(max(id), 0) from notices) else ${SENDS_NONE} end, $2)
+        on conflict (node) do update set seen_at_ms = excluded.seen_at_ms, urls = excluded.urls,
+          noticed = case when $1 <> $3 or nodes.noticed = ${SENDS_NONE} then excluded.noticed else nodes.noticed end
+      ), teller as (
+        insert into nodes (node, seen_at_ms, noticed) select $3, ${NOW_MS}, coalesce(max(id), 0) from notices
+        having $1 <> $3 on conflict (node) do update set seen_at_ms = excluded.seen_at_ms
       )
-      select pg_is_in_recovery() as recovering, exists (select from notices as n where n.id > (select noticed from nodes where node = $1)) as noticed,
+      select pg_is_in_recovery() as recovering, exists (select from notices as n where n.id > (select noticed from nodes where node = $3)) as noticed,
         (select json_agg(json_build_array(id, version)) from lots) as lots,
         (select json_agg(json_build_object('node', node, 'urls', urls::json)) from nodes where node <> $1 and urls is not null and seen_at_ms > ${NOW_MS} - ${ALIVE_MS}) as nodes`,
-    [this.node, this.#urls && JSON.stringify(this.#urls)])
+    [this.node, this.#urls && JSON.stringify(this.#urls), this.teller])
     if (!row || row.recovering) throw new Error('the host has become a standby')
     const lots = new Map(row.lots ?? [])
     const changed = new Set<Id>()

@@ -9,6 +9,7 @@ import { Pump } from '../../shared/pump.js'
 import { topics } from '../../shared/topics.js'
 import { cursorOf, eventsAfter, moveCursor, newestLine, type EventsRead } from '../../storage/audit.js'
 import type { Ledger } from '../../storage/ledger.js'
+import type { Fence } from '../../storage/leases.js'
 import { eventsCursor } from '../../storage/node-rows.js'
 
 const CURSOR = 'events'
@@ -25,6 +26,8 @@ export interface OutboxParts {
   readonly clock: Clock
   readonly log: Log
   readonly metrics: Metrics
+  /** Where one of several processes tells the events: that it is still this one. */
+  readonly fence?: Fence | undefined
 }
 
 const EVENT = { qos: 1, retain: false, properties: { contentType: 'application/json', payloadFormatIndicator: 1 } } as const
@@ -45,7 +48,7 @@ export class Outbox {
 
   private constructor (parts: OutboxParts) {
     this.#parts = parts
-    this.#cursor = parts.ledger.nodes === null ? CURSOR : eventsCursor(parts.ledger.nodes.node)
+    this.#cursor = parts.ledger.nodes === null ? CURSOR : eventsCursor(parts.ledger.nodes.teller)
     this.#pump = new Pump({
       clock: parts.clock,
       work: async () => {
@@ -136,7 +139,10 @@ export class Outbox {
   async #store (force = false): Promise<void> {
     const position = this.#position
     if (position === this.#stored && !force) return
-    await this.#parts.ledger.transact('events', async tx => await moveCursor(tx.database, this.#cursor, position))
+    await this.#parts.ledger.transact('events', async tx => {
+      await this.#parts.fence?.(tx)
+      await moveCursor(tx.database, this.#cursor, position)
+    })
     this.#stored = position
   }
 }

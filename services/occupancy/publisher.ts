@@ -21,6 +21,10 @@ export interface PublisherParts {
   readonly clock: Clock
   readonly log: Log
   readonly metrics: Metrics
+  /** The lots that are published here; default all. */
+  readonly isOurs?: (lot: Id) => boolean
+  /** Told, before anything of them is published, which of the lots to be published are there and which are not. What fails is told again. */
+  readonly follow?: (there: readonly Id[], gone: readonly Id[]) => Promise<void>
 }
 
 /** What was last published of a lot; there are as many as lots, so it is kept small. */
@@ -40,6 +44,7 @@ const RETAINED_JSON = { ...RETAINED, properties: Object.freeze({ contentType: 'a
 
 export class Publisher {
   readonly #parts: PublisherParts
+  readonly #isOurs: (lot: Id) => boolean
   readonly #published = new Map<Id, Published>()
   /** With what is known of their last change; null of those that must be read. */
   readonly #dirty = new Map<Id, Lot | null>()
@@ -53,6 +58,7 @@ export class Publisher {
 
   constructor (parts: PublisherParts) {
     this.#parts = parts
+    this.#isOurs = parts.isOurs ?? (() => true)
     this.#pump = new Pump({
       clock: parts.clock,
       work: async () => await this.#drain(),
@@ -62,15 +68,16 @@ export class Publisher {
       }
     })
     this.#unlisten = parts.ledger.feed.listen((lots, withBays, committed) => {
-      for (const id of lots) if (this.#dirty.get(id) !== null) this.#dirty.set(id, committed?.lots.get(id) ?? null)
-      for (const lot of withBays) this.#dirtyBays.add(lot)
+      for (const id of lots) if (this.#isOurs(id) && this.#dirty.get(id) !== null) this.#dirty.set(id, committed?.lots.get(id) ?? null)
+      if (this.#dirty.size === 0) return
+      for (const lot of withBays) if (this.#isOurs(lot)) this.#dirtyBays.add(lot)
       this.#pump.wake()
     })
   }
 
   /** Publishes every lot of the ledger. Resolves when the broker has all of it. */
   async publishAll (): Promise<void> {
-    for (const id of await this.#parts.ledger.lotIds()) this.#dirty.set(id, null)
+    for (const id of await this.#parts.ledger.lotIds()) if (this.#isOurs(id)) this.#dirty.set(id, null)
     await this.#drain()
   }
 
@@ -135,8 +142,13 @@ export class Publisher {
     const lots = unknown.length > 0 ? new Map((await ledger.lots(unknown)).map(lot => [lot.id, lot])) : null
     const read = new Set(withBays)
     const sent: Promise<void>[] = []
-    for (const [id, known] of some) {
-      const lot = known ?? lots?.get(id)
+    const lotNow = (id: Id): Lot | undefined => some.get(id) ?? lots?.get(id)
+    if (this.#parts.follow) {
+      const ids = [...some.keys()]
+      await this.#parts.follow(ids.filter(id => lotNow(id)), ids.filter(id => !lotNow(id)))
+    }
+    for (const id of some.keys()) {
+      const lot = lotNow(id)
       const states = read.has(id) ? statesOf(bays.get(id)) : null
       if (lot) this.#publishLot(lot, states, sent)
       else this.#clear(id, sent)

@@ -10,6 +10,7 @@ import type { Metrics } from '../../shared/metrics.js'
 import { publishReply, type ReplyAddress } from '../../shared/request-envelope.js'
 import { MAX_HOLD_SECONDS } from '../../shared/schemas.js'
 import type { Ledger } from '../../storage/ledger.js'
+import type { Fence } from '../../storage/leases.js'
 import { createAbout, type About } from './about.js'
 import { refusedAnswer } from './answers.js'
 import { answerBatch, type Answering } from './batch.js'
@@ -35,6 +36,8 @@ export interface IntakeParts {
   readonly otherMethods?: readonly string[]
   /** Of `parkmq experiment` alone. */
   readonly experiment?: Experiment | undefined
+  /** Where one of several processes answers: that it is still this one. */
+  readonly fence?: Fence | undefined
 }
 
 /** The rules of admission as the settings have them. */
@@ -116,8 +119,11 @@ export class RequestIntake {
   }
 
   async #answer (requests: readonly Request[]): Promise<Answering[]> {
-    const { ledger, metrics, experiment } = this.#parts
-    const answers = await ledger.transact('reservation', async tx => await answerBatch(tx, requests, this.#settings))
+    const { ledger, metrics, experiment, fence } = this.#parts
+    const answers = await ledger.transact('reservation', async tx => {
+      await fence?.(tx)
+      return await answerBatch(tx, requests, this.#settings)
+    })
     metrics.batchSize.observe({ service: 'reservation' }, requests.length)
     if (experiment) for (const [i, request] of requests.entries()) if (answers[i]?.replayed === false) experiment.carriedOut(request)
     return answers

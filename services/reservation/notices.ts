@@ -8,6 +8,7 @@ import type { Metrics } from '../../shared/metrics.js'
 import { Pump } from '../../shared/pump.js'
 import { publishReply } from '../../shared/request-envelope.js'
 import type { Ledger } from '../../storage/ledger.js'
+import type { Fence } from '../../storage/leases.js'
 import { noticesOfNode, passNotices } from '../../storage/node-rows.js'
 import { forgetNotices, noticesDue, type Notice } from '../../storage/waiting.js'
 
@@ -21,17 +22,18 @@ export interface NoticesParts {
   readonly clock: Clock
   readonly log: Log
   readonly metrics: Metrics
+  readonly fence?: Fence | undefined
 }
 
 /** Sends what is there, and from now on what comes. */
-export function startNotices ({ bus, ledger, clock, log, metrics }: NoticesParts): { stop (): Promise<void> } {
+export function startNotices ({ bus, ledger, clock, log, metrics, fence }: NoticesParts): { stop (): Promise<void> } {
   let failing = false
   let settling: Timer | null = null
   const { nodes } = ledger
   const due = async (): Promise<Notice[]> => {
     if (nodes === null) return await ledger.read(async database => await noticesDue(database, AT_ONCE))
     const { upTo, isAll } = await ledger.settled('notices')
-    const notices = await ledger.read(async database => await noticesOfNode(database, nodes.node, upTo, AT_ONCE))
+    const notices = await ledger.read(async database => await noticesOfNode(database, nodes.teller, upTo, AT_ONCE))
     if (notices.length === 0 && !isAll) {
       settling ??= clock.after(SETTLE_MS, () => {
         settling = null
@@ -40,9 +42,11 @@ export function startNotices ({ bus, ledger, clock, log, metrics }: NoticesParts
     }
     return notices
   }
-  const sent = async (ids: readonly number[]): Promise<void> => await ledger.transact('notices', async tx => nodes === null
-    ? await forgetNotices(tx.database, ids)
-    : await passNotices(tx.database, nodes.node, Math.max(...ids)))
+  const sent = async (ids: readonly number[]): Promise<void> => await ledger.transact('notices', async tx => {
+    await fence?.(tx)
+    if (nodes === null) await forgetNotices(tx.database, ids)
+    else await passNotices(tx.database, nodes.teller, Math.max(...ids))
+  })
   const send = async (): Promise<void> => {
     for (;;) {
       const notices = await due()

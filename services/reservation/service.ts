@@ -26,24 +26,53 @@ export type ReservationParts = IntakeParts
 
 export interface RunningService { stop (): Promise<void> }
 
+/** The whole service over one bus. */
 export async function startReservation (parts: ReservationParts): Promise<RunningService> {
-  const { bus, ledger, clock, metrics, config } = parts
+  const timers = await startTimers(parts)
+  const answering = await startAnswering(parts)
+  const status = topics.serviceStatus('reservation', parts.config.node)
+  await parts.bus.publish(status, 'online', { retain: true })
+  return {
+    async stop () {
+      await timers.stop()
+      await answering.stop()
+      await parts.bus.publish(status, 'offline', { retain: true })
+    }
+  }
+}
+
+/** What needs no request: due transitions, places for those who wait, forgetting. Any number of processes may do it at once. */
+export async function startTimers (parts: Omit<ReservationParts, 'bus' | 'version'>): Promise<RunningService> {
+  const { ledger, clock, config } = parts
   const log = parts.log.child({ service: 'reservation' })
-  const monitors = new Monitors({ bus, ledger, clock, log, metrics, limits: config.limits })
-  const answering = new RequestIntake({ ...parts, log }, monitors)
   const rules = rulesOf(config)
   const onError = (err: unknown): void => log.error({ err }, 'places could not be given to those who wait; trying again')
   // What came due while nobody ran is applied before the first request.
   await applyDue(ledger, log)
   await readLargeLots(ledger)
   const promoting = new Pump({ clock, work: async () => await giveFreePlaces(ledger, rules, log), onError, restMs: PROMOTE_REST_MS })
-  const notices = startNotices({ bus, ledger, clock, log, metrics })
   const unlisten = ledger.feed.listen(() => promoting.wake())
   promoting.wake()
   const tasks = [
     every(DUE_EVERY_MS, 'due reservations', clock, log, async () => await applyDue(ledger, log)),
     every(PRUNE_EVERY_MS, 'forgetting', clock, log, async () => await prune(ledger, config.times))
   ]
+  return {
+    async stop () {
+      unlisten()
+      await Promise.all(tasks.map(task => task.stop()))
+      await promoting.stop()
+    }
+  }
+}
+
+/** Requests, their replies, and what is told to those who monitor or wait. On one broker, one process at a time. */
+export async function startAnswering (parts: ReservationParts): Promise<RunningService> {
+  const { bus, ledger, clock, metrics, config, fence } = parts
+  const log = parts.log.child({ service: 'reservation' })
+  const monitors = new Monitors({ bus, ledger, clock, log, metrics, limits: config.limits })
+  const answering = new RequestIntake({ ...parts, log }, monitors)
+  const notices = startNotices({ bus, ledger, clock, log, metrics, fence })
   await bus.consume(REQUEST_FILTER, {
     handle: async batch => await answering.handle(batch),
     abandon: async batch => await answering.abandon(batch),
@@ -51,16 +80,10 @@ export async function startReservation (parts: ReservationParts): Promise<Runnin
     holdMs: HOLD_REQUESTS_MS,
     maxBatch: ledger.nodes === null ? MOST_REQUESTS : MOST_REQUESTS_SHARED
   })
-  const status = topics.serviceStatus('reservation', config.node)
-  await bus.publish(status, 'online', { retain: true })
   return {
     async stop () {
-      unlisten()
-      await Promise.all(tasks.map(task => task.stop()))
-      await promoting.stop()
       await notices.stop()
       await monitors.stop()
-      await bus.publish(status, 'offline', { retain: true })
     }
   }
 }

@@ -30,10 +30,12 @@ export interface LoadParts {
   readonly query: <R extends object>(text: string) => Promise<R[]>
   /** From now on the next acknowledgement is waited for: a node is gone, or the database answers again. */
   readonly faults: (isBack: () => void) => Promise<void>
+  /** The broker acknowledges before the ledger has it: what is acknowledged is there a little later. */
+  readonly isLater?: boolean
 }
 
 /** Returns what there was to be seen. */
-export async function underLoad ({ nodes, query, faults }: LoadParts): Promise<string> {
+export async function underLoad ({ nodes, query, faults, isLater = false }: LoadParts): Promise<string> {
   let over = false
   let backAtMs: number | null = null
   /** From each fault, or its end, to the next acknowledgement. */
@@ -100,6 +102,10 @@ export async function underLoad ({ nodes, query, faults }: LoadParts): Promise<s
   const rows = await query<{ id: string, status: string }>('select id, status from reservations')
   expect(rows.map(({ id }) => id).sort()).toEqual([...granted].sort())
   expect(rows.filter(({ status }) => status === 'held').map(({ id }) => id).sort()).toEqual([...kept].sort())
+  const counts = async (): Promise<Record<string, number>> => (
+    Object.fromEntries((await query<{ id: string, counted: number }>('select id, counted::int as counted from lots')).map(({ id, counted }) => [id, counted]))
+  )
+  if (isLater) await expect.poll(counts, { timeout: 10_000 }).toEqual(Object.fromEntries(sent))
   const lots = await query<{ id: string, counted: number, held: number, version: number }>('select id, counted::int as counted, held::int as held, version::int as version from lots order by id')
   expect(Object.fromEntries(lots.map(({ id, counted }) => [id, counted]))).toEqual(Object.fromEntries(sent))
   expect(lots.reduce((sum, { held }) => sum + held, 0)).toBe(kept.size)

@@ -10,6 +10,7 @@ export const PROGRAM = fileURLToPath(new URL('../../bin/parkmq.js', import.meta.
 
 export interface ParkmqProcess {
   readonly process: ChildProcess
+  /** Of MQTT over TCP; 0 with a broker that is not ours. */
   readonly port: number
   /** The log so far, one parsed line each. */
   readonly log: Record<string, unknown>[]
@@ -35,7 +36,7 @@ export async function startProcess (data: string, args: readonly string[] = []):
     createInterface({ input: child.stdout }).on('line', line => {
       const said = JSON.parse(line) as Record<string, unknown>
       log.push(said)
-      if (said.msg === 'ready') resolve(Number(new URL(String(said.mqtt)).port))
+      if (said.msg === 'ready') resolve(typeof said.mqtt === 'string' ? Number(new URL(said.mqtt).port) : 0)
     })
   })
   return {

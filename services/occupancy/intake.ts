@@ -1,0 +1,71 @@
+// Takes deliveries of sensors' messages: parses them and stores a batch in one transaction.
+import { ACCEPTED, type Delivery, type Outcome } from '../../shared/bus.js'
+import type { Clock } from '../../shared/clock.js'
+import type { Config } from '../../shared/config.js'
+import type { Refusal } from '../../shared/errors.js'
+import { createLimitedWarn, type LimitedWarn, type Log } from '../../shared/log.js'
+import type { Metrics } from '../../shared/metrics.js'
+import type { Ledger } from '../../storage/ledger.js'
+import type { Fence } from '../../storage/leases.js'
+import { applyBatch, type Applying } from './batch.js'
+import type { SensorMessage } from './core.js'
+import { parseSensorMessage } from './messages.js'
+
+export interface SensorIntakeParts {
+  readonly ledger: Ledger
+  readonly clock: Clock
+  readonly log: Log
+  readonly metrics: Metrics
+  readonly config: Pick<Config, 'times' | 'limits'>
+  /** Where the messages of these lots are one process's at a time: that they are still this one's. */
+  readonly fence?: Fence | undefined
+}
+
+export class SensorIntake {
+  readonly #parts: SensorIntakeParts
+  readonly #warn: LimitedWarn
+
+  constructor (parts: SensorIntakeParts) {
+    this.#parts = parts
+    this.#warn = createLimitedWarn(parts.log, parts.clock)
+  }
+
+  async handle (batch: readonly Delivery[]): Promise<Outcome[]> {
+    const parsed = batch.map(parseSensorMessage)
+    const messages: SensorMessage[] = []
+    for (const item of parsed) if ('message' in item) messages.push(item.message)
+    const results = messages.length > 0 ? await this.#store(messages) : []
+    let next = 0
+    return parsed.map((item, i) => {
+      const result = 'message' in item ? results[next++] : undefined
+      const refusal = 'refusal' in item ? item.refusal : result?.refusal
+      if (!refusal) return ACCEPTED
+      // Refusals of the core are counted with the batch; those of the parser are counted here.
+      if ('refusal' in item) this.#parts.metrics.sensorMessages.inc({ outcome: 'refused' })
+      this.#tell(batch[i], refusal)
+      return { type: 'refused', refusal }
+    })
+  }
+
+  async #store (messages: readonly SensorMessage[]): Promise<Applying[]> {
+    const { ledger, metrics, config, fence } = this.#parts
+    const rules = { gapGraceMs: config.times.gapGraceMs, sensorsPerLot: config.limits.sensorsPerLot }
+    const results = await ledger.transact('occupancy', async tx => {
+      await fence?.(tx)
+      return await applyBatch(tx, messages, rules)
+    })
+    metrics.batchSize.observe({ service: 'occupancy' }, messages.length)
+    const outcomes = new Map<string, number>()
+    for (const { outcome, lost, drift } of results) {
+      outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1)
+      if (lost > 0) metrics.sensorGaps.inc(lost)
+      if (drift !== 0) metrics.driftCars.inc(Math.abs(drift))
+    }
+    for (const [outcome, count] of outcomes) metrics.sensorMessages.inc({ outcome }, count)
+    return results
+  }
+
+  #tell (delivery: Delivery | undefined, refusal: Refusal): void {
+    this.#warn(delivery?.clientId ?? 'unknown client', { code: refusal.code, topic: delivery?.topic, clientId: delivery?.clientId }, refusal.message)
+  }
+}

@@ -1,0 +1,72 @@
+// Sensors that count a car in every few milliseconds, move to another node when theirs is lost, and note how long they were without an
+// acknowledgement.
+import type { MqttClient } from 'mqtt'
+import { connectMqtt, endMqtt } from '../../shared/mqtt-client.js'
+
+const EVERY_MS = 20
+/** The window in which duplicates are known has 64 places. */
+const MOST_OPEN = 60
+
+export class ClusterSensor {
+  readonly lot: string
+  /** The node that it began at; null: one that is none of the cluster's own. */
+  readonly home: number | null
+  readonly #client: MqttClient
+  readonly #name: string
+  readonly #timer: NodeJS.Timeout
+  #open = 0
+  #lastMs = performance.now()
+  #longestMs = 0
+  sent = 0
+  acknowledged = 0
+  /** What the broker answered instead of an acknowledgement. */
+  readonly refusals: string[] = []
+
+  private constructor (client: MqttClient, name: string, lot: string, home: number | null) {
+    this.#client = client
+    this.#name = name
+    this.lot = lot
+    this.home = home
+    this.#timer = setInterval(() => this.#send(), EVERY_MS)
+  }
+
+  static async start ({ urls, name, lot, home }: { urls: readonly string[], name: string, lot: string, home: number | null }): Promise<ClusterSensor> {
+    const client = await connectMqtt(urls.join(','), { reconnect: true, clientId: name })
+    client.on('error', () => { /* A try in vain; what counts is the acknowledgement. */ })
+    return new ClusterSensor(client, name, lot, home)
+  }
+
+  #send (): void {
+    if (this.#open >= MOST_OPEN) return
+    this.#open++
+    this.#client.publish(`lots/${this.lot}/sensor`, JSON.stringify({ sensor: this.#name, epoch: 1, seq: ++this.sent, delta: 1 }), { qos: 1 }, error => {
+      if (error) {
+        this.refusals.push(error.message)
+        return
+      }
+      this.#open--
+      this.acknowledged++
+      this.#longestMs = this.longestGapMs()
+      this.#lastMs = performance.now()
+    })
+  }
+
+  /** From one acknowledgement to the next, or to now. */
+  longestGapMs (): number { return Math.max(this.#longestMs, performance.now() - this.#lastMs) }
+  /** Since the last acknowledgement. */
+  silentMs (): number { return performance.now() - this.#lastMs }
+  /** The gaps before are forgotten; the one of now goes on. */
+  forgetGaps (): void { this.#longestMs = 0 }
+
+  /** Sends no more and waits for what is open. */
+  async finish (withinMs: number): Promise<void> {
+    clearInterval(this.#timer)
+    const untilMs = performance.now() + withinMs
+    while (this.#open > 0 && performance.now() < untilMs) await new Promise(resolve => setTimeout(resolve, 20))
+  }
+
+  async end (): Promise<void> {
+    clearInterval(this.#timer)
+    await endMqtt(this.#client)
+  }
+}

@@ -30,14 +30,13 @@ export class ClusterLoad {
     this.history = history
   }
 
-  /** `others`: more nodes, which are not of the cluster. Each client knows all of them, and begins at its own. */
-  static async start (nodes: readonly string[], others: readonly string[] = []): Promise<ClusterLoad> {
+  /** Each client knows all nodes, and begins at its own. */
+  static async start (nodes: readonly string[]): Promise<ClusterLoad> {
     const id = randomBytes(3).toString('hex')
     const history = new History(PLACES)
-    const all = [...nodes, ...others]
-    const homes = all.map((_, i) => ({ home: i < nodes.length ? i : null, urls: [...all.slice(i), ...all.slice(0, i)], i }))
-    const sensors = await Promise.all(homes.flatMap(({ home, urls, i }) => COUNTED.map(async (lot, n) => await ClusterSensor.start({ urls, name: `${id}-s${i}${n}`, lot, home }))))
-    const drivers = await Promise.all(homes.flatMap(({ urls, i }) => Array.from({ length: DRIVERS }, async (_, n) => await ClusterDriver.start({ urls, plate: `${id}${i}${n}`, lots: RESERVED, history }))))
+    const homes = nodes.map((_, home) => ({ home, urls: [...nodes.slice(home), ...nodes.slice(0, home)] }))
+    const sensors = await Promise.all(homes.flatMap(({ home, urls }) => COUNTED.map(async (lot, n) => await ClusterSensor.start({ urls, name: `${id}-s${home}${n}`, lot, home }))))
+    const drivers = await Promise.all(homes.flatMap(({ home, urls }) => Array.from({ length: DRIVERS }, async (_, n) => await ClusterDriver.start({ urls, plate: `${id}${home}${n}`, lots: RESERVED, history }))))
     return new ClusterLoad(id, sensors, drivers, history)
   }
 

@@ -26,10 +26,10 @@ const ACKNOWLEDGED_WITHIN_MS = 500
 const SETTLED_MS = 1_000
 const RECOVERED_WITHIN_MS = 90_000
 
-/** `others`: nodes that are not of the cluster. */
+/** `others`: more nodes, behind those of the cluster. */
 export async function runRound (cluster: RunningCluster, fault: Fault, others: readonly string[] = []): Promise<Round> {
   const before = await countedBefore(cluster)
-  const load = await ClusterLoad.start(cluster.urls, others)
+  const load = await ClusterLoad.start([...cluster.urls, ...others])
   try {
     await pause(STEADY_MS)
     await settled(load.sensors, 'before the fault')

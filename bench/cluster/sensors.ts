@@ -9,8 +9,8 @@ const MOST_OPEN = 60
 
 export class ClusterSensor {
   readonly lot: string
-  /** The node that it began at; null: one that is none of the cluster's own. */
-  readonly home: number | null
+  /** The number of the node that it began at, from 0. */
+  readonly home: number
   readonly #client: MqttClient
   readonly #name: string
   readonly #timer: NodeJS.Timeout
@@ -22,7 +22,7 @@ export class ClusterSensor {
   /** What the broker answered instead of an acknowledgement. */
   readonly refusals: string[] = []
 
-  private constructor (client: MqttClient, name: string, lot: string, home: number | null) {
+  private constructor (client: MqttClient, name: string, lot: string, home: number) {
     this.#client = client
     this.#name = name
     this.lot = lot
@@ -30,7 +30,7 @@ export class ClusterSensor {
     this.#timer = setInterval(() => this.#send(), EVERY_MS)
   }
 
-  static async start ({ urls, name, lot, home }: { urls: readonly string[], name: string, lot: string, home: number | null }): Promise<ClusterSensor> {
+  static async start ({ urls, name, lot, home }: { urls: readonly string[], name: string, lot: string, home: number }): Promise<ClusterSensor> {
     const client = await connectMqtt(urls.join(','), { reconnect: true, clientId: name })
     client.on('error', () => { /* A try in vain; what counts is the acknowledgement. */ })
     return new ClusterSensor(client, name, lot, home)

@@ -17,8 +17,8 @@ export async function countedBefore (cluster: RunningCluster): Promise<Map<strin
 export async function whatIsWrong (cluster: RunningCluster, load: ClusterLoad, before: ReadonlyMap<string, number>, nodes: readonly string[]): Promise<string[]> {
   const { history, sensors, id } = load
   const wrong = [...history.violations]
-  for (const [n, { sent, acknowledged, refusals }] of sensors.entries()) {
-    if (acknowledged !== sent) wrong.push(`sensor ${n}: ${sent} were published, ${acknowledged} acknowledged${refusals.length === 0 ? '' : ` (${refusals[0]})`}`)
+  for (const [n, { sent, acknowledged, lastError }] of sensors.entries()) {
+    if (acknowledged !== sent) wrong.push(`sensor ${n}: ${sent} were published, ${acknowledged} acknowledged${lastError === null ? '' : ` (${lastError})`}`)
   }
   const lots = await lotRows(cluster)
   for (const lot of lots) {

@@ -38,7 +38,7 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
   node: { help: 'kill -9 of a node', strike: killing('node-1', 0), bounds: { hit: 500, others: 100 }, leastMs: 2_000 },
   primary: { help: 'kill -9 of the primary\'s PostgreSQL; its Patroni lives', strike: killing('primary'), bounds: { others: PRIMARY_MS }, leastMs: 2_000 },
   standby: { help: 'kill -9 of the synchronous standby\'s PostgreSQL', strike: killing('standby'), bounds: { others: PRIMARY_MS }, leastMs: 2_000 },
-  etcd: { help: 'kill -9 of the member of etcd that leads', strike: killing('etcd-leader'), bounds: { others: 500 }, leastMs: 8_000 },
+  etcd: { help: 'kill -9 of the member of etcd that leads', strike: killing('etcd-leader'), bounds: { others: 500 }, leastMs: 5_000 },
   database: { help: 'kill -9 of the primary with its Patroni', strike: killing('db-primary'), bounds: { others: MACHINE_MS }, leastMs: 2_000 },
   machine: {
     help: 'kill -9 of all on the primary\'s machine: node, database, etcd',

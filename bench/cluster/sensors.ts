@@ -19,8 +19,9 @@ export class ClusterSensor {
   #longestMs = 0
   sent = 0
   acknowledged = 0
-  /** What the broker answered instead of an acknowledgement. */
-  readonly refusals: string[] = []
+  /** Why a message was published again by us. */
+  lastError: string | null = null
+  #isEnded = false
 
   private constructor (client: MqttClient, name: string, lot: string, home: number) {
     this.#client = client
@@ -39,9 +40,15 @@ export class ClusterSensor {
   #send (): void {
     if (this.#open >= MOST_OPEN) return
     this.#open++
-    this.#client.publish(`lots/${this.lot}/sensor`, JSON.stringify({ sensor: this.#name, epoch: 1, seq: ++this.sent, delta: 1 }), { qos: 1 }, error => {
+    this.#publish(JSON.stringify({ sensor: this.#name, epoch: 1, seq: ++this.sent, delta: 1 }))
+  }
+
+  /** Until it is acknowledged. MQTT.js gives up what is published while it sends older messages again, when that connection ends too. */
+  #publish (payload: string): void {
+    this.#client.publish(`lots/${this.lot}/sensor`, payload, { qos: 1 }, error => {
       if (error) {
-        this.refusals.push(error.message)
+        this.lastError = error.message
+        if (!this.#isEnded) setTimeout(() => this.#publish(payload), EVERY_MS)
         return
       }
       this.#open--
@@ -66,6 +73,7 @@ export class ClusterSensor {
   }
 
   async end (): Promise<void> {
+    this.#isEnded = true
     clearInterval(this.#timer)
     await endMqtt(this.#client)
   }

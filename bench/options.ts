@@ -1,6 +1,7 @@
 // The options of the scenarios. A wrong one ends the bench before anything is started.
 import { parseArgs } from 'node:util'
 import { BROKERS, type Broker } from './brokers.js'
+import { FAULTS } from './cluster/faults.js'
 import type { MqttVersion, Qos } from './mqtt-bytes.js'
 import type { Transport } from './raw-client.js'
 import { SYSTEMS, type SystemName } from './systems.js'
@@ -35,6 +36,7 @@ export interface Options {
   readonly seed?: number
   readonly publishers?: readonly number[]
   readonly window?: readonly number[]
+  readonly faults?: readonly string[]
   /** Of the bench itself, and so with every scenario. */
   readonly results?: string
   readonly report?: string
@@ -80,6 +82,7 @@ export const OPTIONS: { readonly [Name in OptionName]-?: { readonly value: strin
   seed: { value: 'n', help: 'seed of what is chosen at random', read: number(Number.MAX_SAFE_INTEGER) },
   publishers: { value: 'n,n', help: 'sensors that publish at once, each in a lot of its own, 1 to 1,000', read: numbers(1_000) },
   window: { value: 'n,n', help: 'unacknowledged messages of each publisher, 1 to 1,000', read: numbers(1_000) },
+  faults: { value: 'name,name', help: `only these of ${Object.keys(FAULTS).join(', ')}`, read: among(Object.keys(FAULTS)) },
   results: { value: 'FILE', help: 'with every scenario: write what was measured as JSON (bench/results.ts)', read: path },
   report: { value: 'DIR', help: 'write results.json, report.md and plots there; without scenarios: those of the report', read: path },
   from: { value: 'FILE', help: 'with --report: from these results, without measuring', read: path },

@@ -3,6 +3,7 @@ import { access } from './access.js'
 import { baseline, mixed } from './baseline.js'
 import { burst } from './burst.js'
 import { cameras } from './cameras.js'
+import { cluster } from './cluster.js'
 import { durable } from './durable.js'
 import { fanOut } from './fan-out.js'
 import { flood } from './flood.js'
@@ -50,7 +51,8 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
   flood: { run: flood, help: 'what a flooding client does to the round trips of ten others', takes: '2 min', options: ['seconds', 'brokers'] },
   durable: { run: durable, help: 'messages to a persistent session, connected and offline, kept on disk by parkmq and mosquitto', takes: '2 min', options: ['rounds', 'messages', 'mqtt', 'brokers'] },
   access: { run: access, help: 'what users, access control and TLS cost at ingest, each alone and together, and at fan-out', takes: '2 min', options: ['rounds', 'subscribers'] },
-  logins: { run: logins, help: 'what somebody who tries passwords does to the log-ins and round trips of others, and how long a fleet takes to log in', takes: '3 min', options: ['rounds', 'seconds'] }
+  logins: { run: logins, help: 'what somebody who tries passwords does to the log-ins and round trips of others, and how long a fleet takes to log in', takes: '3 min', options: ['rounds', 'seconds'] },
+  cluster: { run: cluster, help: 'gaps in acknowledgements when nodes, PostgreSQL, Patroni or etcd are killed or stopped (needs Debian\'s postgresql, patroni, etcd-server)', takes: '5 min', options: ['rounds', 'faults'] }
 }
 /** Without a name: what the first part of docs/performance.md says. */
 export const DEFAULT_SCENARIOS = ['ingest', 'requests', 'start']

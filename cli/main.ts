@@ -8,6 +8,7 @@ import { benchCommand } from './bench.js'
 import { bookingCommands } from './bookings.js'
 import { cameraCommand } from './camera.js'
 import { clientsCommand } from './clients.js'
+import { clusterCommand } from './cluster/command.js'
 import { doctorCommand } from './doctor.js'
 import { EXIT } from './exit.js'
 import { experimentCommand } from './experiment/command.js'
@@ -33,7 +34,7 @@ const program = new Command('parkmq')
 
 const commands = [
   startCommand(), ...lotCommands(), availabilityCommand(), ...reservationCommands(), ...bookingCommands(), ...priceCommands(), watchCommand(), monitorCommand(), shellCommand(),
-  clientsCommand(), auditCommand(), userCommand(), simulateCommand(), cameraCommand(), experimentCommand(), benchCommand(), doctorCommand(), backupCommand(), restoreCommand()
+  clientsCommand(), auditCommand(), userCommand(), simulateCommand(), cameraCommand(), experimentCommand(), benchCommand(), clusterCommand(), doctorCommand(), backupCommand(), restoreCommand()
 ]
 for (const command of commands) program.addCommand(inherit(command))
 

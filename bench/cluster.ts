@@ -1,0 +1,87 @@
+// `cluster`: several nodes with Patroni and etcd on this machine, something of it killed, stopped or cut off under load, and the longest
+// gap in acknowledgements. A round after which something is not as it must be fails the scenario.
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { FAULTS, type Fault } from './cluster/faults.js'
+import { CLUSTER_SETTINGS } from './cluster/load.js'
+import { roundText, runRound, type Round } from './cluster/round.js'
+import { RunningCluster } from './cluster/running-cluster.js'
+import { say, whole } from './figures.js'
+import type { Options } from './options.js'
+import { newFolder, ROOT } from './processes.js'
+import { Progress } from './progress.js'
+import { Recorder, spreadOf } from './recorder.js'
+import type { ScenarioResult } from './results.js'
+import { UsageError } from './usage-error.js'
+
+const FAULT = { name: 'fault', unit: '' }
+const GAP = { name: 'longest gap', unit: 'ms' }
+
+export async function cluster ({ rounds = 1, faults = Object.keys(FAULTS) }: Options): Promise<ScenarioResult> {
+  const title = 'Longest gap in acknowledgements of sensors when a part of a cluster fails under load, and when it comes back'
+  const recorder = new Recorder({ scenario: 'cluster', title, parameters: { rounds, faults } })
+  recorder.note('Nodes, databases, etcd and all clients share one machine: gaps of tens of milliseconds are its processors\'.')
+  say(`cluster: ${title}; ${rounds} ${rounds === 1 ? 'round' : 'rounds'}`)
+  const progress = new Progress('cluster', faults.length * rounds)
+  const settings = join(newFolder(), 'settings.json')
+  writeFileSync(settings, JSON.stringify(CLUSTER_SETTINGS))
+  const running = await RunningCluster.up({ program: join(ROOT, 'bin/parkmq.js'), settings })
+  const done = new Map<string, Round[]>(faults.map(name => [name, []]))
+  const wrong: string[] = []
+  try {
+    // In turn, so that what else the machine does meanwhile hits all of them.
+    for (let n = 1; n <= rounds; n++) {
+      for (const [name, before] of done) {
+        progress.next(`${name}, round ${n}`)
+        const round = await runRound(running, faultOf(name))
+        before.push(round)
+        say(`  ${String(n).padStart(3)}  ${roundText(name, round)}`)
+        for (const one of round.wrong) wrong.push(`${name}, round ${n}: ${one}`)
+        record(recorder, name, round)
+      }
+    }
+  } finally {
+    await running.down()
+  }
+  say('')
+  say(summary(done))
+  for (const one of wrong) say(`  WRONG: ${one}`)
+  if (wrong.length > 0) throw new Error(`${wrong.length} things were not as they must be`)
+  return recorder.result()
+}
+
+function record (recorder: Recorder, name: string, { hitMs, othersMs, healingMs, healedAfterMs, longestAnswerMs, acknowledged, reservations, wrong }: Round): void {
+  const add = (what: string, value: number): void => recorder.add({ what: 'longest gap', of: { what }, x: FAULT, y: GAP }, name, value)
+  if (hitMs !== null) add('clients of the node that is hit', hitMs)
+  add('other clients', othersMs)
+  add('while it came back', healingMs)
+  add('longest request', longestAnswerMs)
+  add('all had joined again after', healedAfterMs)
+  recorder.account({ fault: name }, { 'messages acknowledged and counted once': acknowledged, 'reservations granted and there once': reservations, 'things wrong': wrong.length })
+}
+
+/** A line for each fault: least, median and most of its rounds beside what is promised. */
+function summary (done: ReadonlyMap<string, readonly Round[]>): string {
+  const lines = [['fault', 'gap of clients of that node', 'promised', 'gap of the others', 'promised', 'while it came back', 'joined again after', 'wrong']]
+  for (const [name, rounds] of done) {
+    const { bounds } = faultOf(name)
+    const hit = rounds.flatMap(({ hitMs }) => hitMs ?? [])
+    lines.push([
+      name, hit.length === 0 ? '-' : spreadText(hit), hit.length === 0 ? '-' : `${bounds.hit ?? '-'}`, spreadText(rounds.map(({ othersMs }) => othersMs)), String(bounds.others),
+      spreadText(rounds.map(({ healingMs }) => healingMs)), spreadText(rounds.map(({ healedAfterMs }) => healedAfterMs)), String(rounds.reduce((sum, { wrong }) => sum + wrong.length, 0))
+    ])
+  }
+  const widths = (lines[0] ?? []).map((_, column) => Math.max(...lines.map(line => line[column]?.length ?? 0)))
+  return ['least / median / most, in milliseconds', ...lines.map(line => line.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ').trimEnd())].join('\n')
+}
+
+function spreadText (values: readonly number[]): string {
+  const { min, median, max } = spreadOf(values)
+  return [min, median, max].map(whole).join(' / ')
+}
+
+function faultOf (name: string): Fault {
+  const fault = FAULTS[name]
+  if (fault === undefined) throw new UsageError(`there is no fault ${name}; there are ${Object.keys(FAULTS).join(', ')}`)
+  return fault
+}

@@ -1,0 +1,77 @@
+// What is done to a cluster, and the longest gap in acknowledgements that it may cause.
+import type { RunningCluster } from './running-cluster.js'
+
+export interface Fault {
+  readonly help: string
+  /** What is done. Returns the node (from 0) whose clients are hit; null: all are the same. */
+  readonly strike: (cluster: RunningCluster) => Promise<number | null>
+  /** What is undone without `heal`, after so long. */
+  readonly undo?: { readonly afterMs: number, readonly work: (cluster: RunningCluster) => Promise<void> }
+  /** The longest gap, in milliseconds: of clients of the node that is hit, and of all others. */
+  readonly bounds: { readonly hit?: number, readonly others: number }
+  /** Before that it is not looked whether all go on again: a fault that is seen late would be missed. */
+  readonly leastMs: number
+}
+
+const PRIMARY_MS = 6_000
+const MACHINE_MS = 25_000
+/** Longer than a node's transaction may hold its locks. */
+const NODE_STOPPED_MS = 5_000
+/** Longer than Patroni's ttl. */
+const PRIMARY_STOPPED_MS = 26_000
+
+/** Kills and says whom that hits. */
+const killing = (target: string, node: number | null = null) => async (cluster: RunningCluster): Promise<number | null> => {
+  await cluster.kill(target)
+  return node
+}
+
+/** The number of the database that is the primary, from 0. */
+async function primaryOf (cluster: RunningCluster): Promise<number> {
+  const name = (await cluster.status()).parts.find(({ role }) => role === 'primary')?.name
+  if (name === undefined) throw new Error('no database is the primary')
+  return Number(name.split('-')[1]) - 1
+}
+
+export const FAULTS: Readonly<Record<string, Fault>> = {
+  steady: { help: 'nothing', strike: async () => null, bounds: { others: 500 }, leastMs: 5_000 },
+  node: { help: 'kill -9 of a node', strike: killing('node-1', 0), bounds: { hit: 500, others: 100 }, leastMs: 2_000 },
+  primary: { help: 'kill -9 of the primary\'s PostgreSQL; its Patroni lives', strike: killing('primary'), bounds: { others: PRIMARY_MS }, leastMs: 2_000 },
+  standby: { help: 'kill -9 of the synchronous standby\'s PostgreSQL', strike: killing('standby'), bounds: { others: PRIMARY_MS }, leastMs: 2_000 },
+  etcd: { help: 'kill -9 of the member of etcd that leads', strike: killing('etcd-leader'), bounds: { others: 500 }, leastMs: 5_000 },
+  database: { help: 'kill -9 of the primary with its Patroni', strike: killing('db-primary'), bounds: { others: MACHINE_MS }, leastMs: 2_000 },
+  machine: {
+    help: 'kill -9 of all on the primary\'s machine: node, database, etcd',
+    strike: async cluster => {
+      const n = await primaryOf(cluster)
+      await cluster.kill(`machine-${n + 1}`)
+      return n
+    },
+    bounds: { hit: MACHINE_MS, others: MACHINE_MS }, leastMs: 2_000
+  },
+  'node-zombie': {
+    help: `a node is stopped (SIGSTOP) for ${NODE_STOPPED_MS / 1_000} s and goes on`,
+    strike: async cluster => {
+      await cluster.pause('node-2')
+      return 1
+    },
+    undo: { afterMs: NODE_STOPPED_MS, work: async cluster => await cluster.resume('node-2') },
+    bounds: { hit: NODE_STOPPED_MS + 2_000, others: 4_000 }, leastMs: 2_000
+  },
+  'primary-zombie': zombie('the primary\'s PostgreSQL is stopped (SIGSTOP) and goes on when another is the primary', 'postgres'),
+  'database-zombie': zombie('the primary and its Patroni are stopped (SIGSTOP) and go on when another is the primary', 'db')
+}
+
+function zombie (help: string, kind: 'postgres' | 'db'): Fault {
+  let paused = ''
+  return {
+    help,
+    strike: async cluster => {
+      paused = `${kind}-${await primaryOf(cluster) + 1}`
+      await cluster.pause(paused)
+      return null
+    },
+    undo: { afterMs: PRIMARY_STOPPED_MS, work: async cluster => await cluster.resume(paused) },
+    bounds: { others: MACHINE_MS + 5_000 }, leastMs: 2_000
+  }
+}

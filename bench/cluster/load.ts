@@ -1,0 +1,56 @@
+// Sensors and drivers at every node of a cluster, and the lots and limits that they need.
+import { randomBytes } from 'node:crypto'
+import { ClusterDriver, History } from './drivers.js'
+import { ClusterSensor } from './sensors.js'
+
+/** Lots that are only counted. Nothing may be clamped in all rounds. */
+const COUNTED = ['S1', 'S2', 'S3']
+/** Lots whose places are wanted by more than there are. */
+const RESERVED = ['A', 'B', 'C']
+const PLACES = 20
+export const CAPACITIES: ReadonlyMap<string, number> = new Map([...COUNTED.map(lot => [lot, 1_000_000] as const), ...RESERVED.map(lot => [lot, PLACES] as const)])
+/** Of each node. */
+const DRIVERS = 3
+const FINISH_MS = 60_000
+
+/** The settings that the nodes must have. */
+export const CLUSTER_SETTINGS = { lots: [...CAPACITIES].map(([lot, capacity]) => ({ lot, capacity })), limits: { reservationsPerPlate: 1 } }
+
+export class ClusterLoad {
+  /** Begins all its names. */
+  readonly id: string
+  readonly sensors: readonly ClusterSensor[]
+  readonly history: History
+  readonly #drivers: readonly ClusterDriver[]
+
+  private constructor (id: string, sensors: readonly ClusterSensor[], drivers: readonly ClusterDriver[], history: History) {
+    this.id = id
+    this.sensors = sensors
+    this.#drivers = drivers
+    this.history = history
+  }
+
+  /** Each client knows all nodes, and begins at its own. */
+  static async start (nodes: readonly string[]): Promise<ClusterLoad> {
+    const id = randomBytes(3).toString('hex')
+    const history = new History(PLACES)
+    const homes = nodes.map((_, home) => ({ home, urls: [...nodes.slice(home), ...nodes.slice(0, home)] }))
+    const sensors = await Promise.all(homes.flatMap(({ home, urls }) => COUNTED.map(async (lot, n) => await ClusterSensor.start({ urls, name: `${id}-s${home}${n}`, lot, home }))))
+    const drivers = await Promise.all(homes.flatMap(({ home, urls }) => Array.from({ length: DRIVERS }, async (_, n) => await ClusterDriver.start({ urls, plate: `${id}${home}${n}`, lots: RESERVED, history }))))
+    return new ClusterLoad(id, sensors, drivers, history)
+  }
+
+  /** No more is begun; resolves when all that was begun has its answer, or 60 s have passed. */
+  async finish (): Promise<void> {
+    await Promise.all([...this.sensors.map(async sensor => await sensor.finish(FINISH_MS)), ...this.#drivers.map(async driver => await driver.finish())])
+  }
+
+  /** Gives back all places, so that the next load finds them free. */
+  async giveBack (): Promise<void> {
+    await Promise.all(this.#drivers.map(async driver => await driver.giveBackAll()))
+  }
+
+  async end (): Promise<void> {
+    await Promise.all([...this.sensors, ...this.#drivers].map(async client => await client.end()))
+  }
+}

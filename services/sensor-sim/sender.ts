@@ -62,6 +62,7 @@ export class Sender {
     this.#online = true
     this.#lastError = null
     this.#limit = windowOf(this.#options.window, connack)
+    for (const publishAgain of this.#givenUp.splice(0)) publishAgain()
   }
 
   readonly #onClose = (): void => {
@@ -81,6 +82,8 @@ export class Sender {
   #waiting = new Set<number>()
   /** What was unacknowledged when the connection was lost: MQTT.js sends it again, and says `connect` only afterwards. */
   #atClose = new Set<number>()
+  /** How to publish what MQTT.js will not send again by itself. */
+  readonly #givenUp: (() => void)[] = []
   #online = true
   #lastError: Error | null = null
   #lastAckMs = performance.now()
@@ -110,7 +113,18 @@ export class Sender {
     const number = this.#sent++
     const sentMs = performance.now()
     this.#waiting.add(number)
-    this.#client.publish(topic, payload, { qos: 1 }, (error, packet) => { this.#settle(number, sentMs, error, packet) })
+    this.#publish(number, topic, payload, sentMs)
+  }
+
+  /**
+   * MQTT.js sends what is unacknowledged again when it is connected again, but gives up what was published while it did so and lost
+   * that connection too: that is published anew at the next one.
+   */
+  #publish (number: number, topic: string, payload: string, sentMs: number): void {
+    this.#client.publish(topic, payload, { qos: 1 }, (error, packet) => {
+      if (error && !isReasonCode(error)) this.#givenUp.push(() => this.#publish(number, topic, payload, sentMs))
+      else this.#settle(number, sentMs, error, packet)
+    })
   }
 
   /** Resolves when nothing is unacknowledged. Throws `GaveUpError` as `send` does. */
@@ -145,10 +159,6 @@ export class Sender {
 
   #settle (number: number, sentMs: number, error: Error | null | undefined, packet: Packet | undefined): void {
     if (!this.#waiting.has(number)) return
-    if (error && !isReasonCode(error)) {
-      // The client was ended or could not keep the message: it was not answered, and stays among the unacknowledged.
-      return
-    }
     this.#waiting.delete(number)
     if (this.#atClose.delete(number)) this.#resent++
     this.#lastAckMs = performance.now()

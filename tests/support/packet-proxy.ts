@@ -4,6 +4,8 @@ import { connect, createServer, type AddressInfo, type Server, type Socket } fro
 import mqttPacket, { type Packet, type Parser } from 'mqtt-packet'
 
 const PATIENCE_MS = 10_000
+/** The first four bits of its packets (MQTT 5.0 section 2.1.2). */
+const PUBACK = 4
 
 export interface Seen {
   readonly to: 'broker' | 'client'
@@ -15,6 +17,8 @@ export interface Seen {
 export class PacketProxy {
   readonly seen: Seen[] = []
   readonly port: number
+  /** The broker's PUBACKs do not reach the client. */
+  withholdsAcks = false
   readonly #server: Server
   readonly #sockets = new Set<Socket>()
   readonly #looks = new Set<() => void>()
@@ -91,7 +95,7 @@ export class PacketProxy {
     let parser: Parser | undefined
     this.#sockets.add(from)
     from.on('data', (chunk: Buffer) => {
-      into.write(chunk)
+      if (!(this.withholdsAcks && to === 'client' && (chunk[0] ?? 0) >> 4 === PUBACK)) into.write(chunk)
       if (to === 'broker') this.#versions[connection] ??= versionOf(chunk)
       parser ??= this.#parser(to, connection)
       parser.parse(chunk)

@@ -14,9 +14,6 @@ import { simulateCamerasCommand } from './simulate-cameras.js'
 import { DEFAULTS, duration, readSettings, type SimulateOptions, type SimulateSettings } from './simulate-options.js'
 import { isVerified, showProgress, summaryJson, summaryText } from './simulate-output.js'
 
-/** As a shell says for a program that Ctrl-C ended. */
-const INTERRUPTED = 130
-
 const EXAMPLES = `
 Without --replay, cars come in the morning and leave in the evening, fewer at weekends, on lots of the service.
 With --replay, the samples of a CSV file become the deltas that gates would have sent.
@@ -158,7 +155,7 @@ function stopAfterMs ({ rate, durationMs }: { rate: number, durationMs: number }
 function exitCode (report: Report, isRight: boolean): number {
   switch (report.ending) {
     case 'unreachable': return EXIT.unreachable
-    case 'interrupted': return INTERRUPTED
+    case 'interrupted': return EXIT.stopped
     case 'refused': return EXIT.refused
     case 'done': return report.refused > 0 || !isRight ? EXIT.refused : EXIT.done
     default: return report.ending satisfies never

@@ -6,6 +6,7 @@ import { OperatorError } from '../../shared/errors.js'
 import { UsageError } from '../client.js'
 import { EXIT } from '../exit.js'
 import { whole } from '../simulate-options.js'
+import { untilInterrupted } from '../until-signal.js'
 import { askHealth } from './health.js'
 import { checkReach, findPackages } from './packages.js'
 import { createCluster, databaseUrlOf, readCluster, removeCluster, urlsOf, type Cluster } from './plan.js'
@@ -18,8 +19,6 @@ import { TARGETS, unitsOfTarget } from './targets.js'
 
 const FOLDER = 'parkmq-cluster'
 const MOST_NODES = 9
-/** As a shell says for a program that Ctrl-C ended. */
-const INTERRUPTED = 130
 const KILLED_MS = 10_000
 
 interface FolderOptions { folder: string }
@@ -64,7 +63,7 @@ async function up ({ folder, nodes, databases, config }: UpOptions): Promise<voi
   if (config !== undefined && !existsSync(config)) throw new UsageError(`--config ${config}: there is no such file`)
   const packages = findPackages()
   const cluster = await createCluster(folder, size, config === undefined ? null : `settings${extname(config)}`)
-  await untilInterrupted(async signal => {
+  await untilInterrupted('called off', async ({ signal }) => {
     const steps = createSteps(signal)
     try {
       checkReach(cluster.folder, packages)
@@ -113,7 +112,7 @@ function shownUnits (units: readonly Unit[], running: ReadonlyMap<Unit, unknown>
 async function heal ({ folder }: FolderOptions): Promise<void> {
   const packages = findPackages()
   const cluster = readCluster(folder)
-  await untilInterrupted(async signal => await startAll(cluster, packages, createSteps(signal)))
+  await untilInterrupted('called off', async ({ signal }) => await startAll(cluster, packages, createSteps(signal)))
   if (process.exitCode === undefined) process.stdout.write(`${await describe(cluster)}\n`)
 }
 
@@ -141,28 +140,4 @@ async function describe (cluster: Cluster): Promise<string> {
     `try:       parkmq simulate --rate 200 --duration 1m    and meanwhile    parkmq cluster kill primary${option}`,
     `end:       parkmq cluster down${option}`
   ].join('\n')
-}
-
-/** The work is called off by Ctrl-C, and ends by throwing then; a second one ends the process at once. */
-async function untilInterrupted (work: (signal: AbortSignal) => Promise<void>): Promise<void> {
-  const stop = new AbortController()
-  const interrupted = new Error('interrupted')
-  const onSignal = (signal: NodeJS.Signals): void => {
-    if (stop.signal.aborted) {
-      process.off('SIGINT', onSignal).off('SIGTERM', onSignal)
-      process.kill(process.pid, signal)
-      return
-    }
-    process.stderr.write('\ncalled off\n')
-    stop.abort(interrupted)
-  }
-  process.on('SIGINT', onSignal).on('SIGTERM', onSignal)
-  try {
-    await work(stop.signal)
-  } catch (error) {
-    if (error !== interrupted) throw error
-    process.exitCode = INTERRUPTED
-  } finally {
-    process.off('SIGINT', onSignal).off('SIGTERM', onSignal)
-  }
 }

@@ -6,6 +6,7 @@ import { UsageError } from '../client.js'
 import { EXIT } from '../exit.js'
 import { duration, share, whole } from '../simulate-options.js'
 import { showLine } from '../simulate-output.js'
+import { untilInterrupted } from '../until-signal.js'
 import { isExactlyOnce, progressLine, reportJson, reportText } from './report.js'
 import { AT_ONCE, runSemantics, type Progress, type SemanticsSettings } from './semantics.js'
 
@@ -21,8 +22,6 @@ export interface SemanticsOptions {
   quiet?: boolean
 }
 
-/** As a shell says for a program that Ctrl-C ended. */
-const INTERRUPTED = 130
 /** Beyond it most requests would stay unanswered, whatever the number of tries. */
 const MOST_LOSS = 0.9
 const MOST_REQUESTS = 100_000
@@ -66,7 +65,7 @@ async function semantics (options: SemanticsOptions): Promise<void> {
   const settings = readSettings(options)
   const giveUpMs = duration(options.giveUp, '--give-up')
   const giveUp = new OperatorError('gave_up', `the experiment took longer than ${options.giveUp}; ask for fewer --requests, more --clients or a longer --give-up`)
-  const modes = await untilSignal(async stop => {
+  const modes = await untilInterrupted('stopping; Ctrl-C again ends at once and leaves the temporary folder', async stop => {
     const timer = setTimeout(() => stop.abort(giveUp), giveUpMs)
     const startedMs = performance.now()
     let progress: Progress = { history: 'off', done: 0, of: 0 }
@@ -81,10 +80,7 @@ async function semantics (options: SemanticsOptions): Promise<void> {
       stopProgress()
     }
   })
-  if (modes === null) {
-    process.exitCode = INTERRUPTED
-    return
-  }
+  if (modes === null) return
   process.stdout.write(`${options.json ? reportJson(settings, modes) : reportText(settings, modes)}\n`)
   const broken = modes.some(mode => mode.history === 'on' && !isExactlyOnce(mode))
   if (broken) process.stderr.write('parkmq: with the request history a request had its effect twice, or not, or a wrong reply\n')
@@ -104,29 +100,5 @@ export function readSettings (options: Omit<SemanticsOptions, 'giveUp' | 'json' 
     },
     requests: whole(options.requests, '--requests', 1, MOST_REQUESTS),
     clients: whole(options.clients, '--clients', 1, MOST_CLIENTS)
-  }
-}
-
-/** Null when a signal stopped it; a second signal ends the process at once. */
-async function untilSignal<T> (work: (stop: AbortController) => Promise<T>): Promise<T | null> {
-  const stop = new AbortController()
-  const interrupted = new Error('interrupted')
-  const onSignal = (signal: NodeJS.Signals): void => {
-    if (stop.signal.aborted) {
-      process.off('SIGINT', onSignal).off('SIGTERM', onSignal)
-      process.kill(process.pid, signal)
-      return
-    }
-    process.stderr.write('\nstopping; Ctrl-C again ends at once and leaves the temporary folder\n')
-    stop.abort(interrupted)
-  }
-  process.on('SIGINT', onSignal).on('SIGTERM', onSignal)
-  try {
-    return await work(stop)
-  } catch (error) {
-    if (error === interrupted) return null
-    throw error
-  } finally {
-    process.off('SIGINT', onSignal).off('SIGTERM', onSignal)
   }
 }

@@ -17,7 +17,7 @@ import { systemClock, type Clock } from '../shared/clock.js'
 import { urlOf, type Config } from '../shared/config.js'
 import type { Log } from '../shared/log.js'
 import { createMetrics, type Metrics } from '../shared/metrics.js'
-import { connectMqttBus, type MqttBus } from '../shared/mqtt-bus.js'
+import type { MqttBus } from '../shared/mqtt-bus.js'
 import { readClientTls } from '../shared/mqtt-tls.js'
 import { topics } from '../shared/topics.js'
 import { createAccessAudit } from '../storage/access-audit.js'
@@ -150,6 +150,8 @@ async function openBroker (config: Config, clock: Clock, log: Log, metrics: Metr
       throw error
     }
   }
+  // MQTT.js is loaded for another broker only.
+  const { connectMqttBus } = await import('../shared/mqtt-bus.js')
   const tls = await readClientTls(config.brokerTls ?? {})
   const opened: MqttBus[] = []
   // A connection of its own for each service, so that the broker tells of each when it dies.

@@ -1,28 +1,9 @@
 // The command line. Only here the process ends with a code: 0 done, 1 refused, 2 wrong usage, 3 unreachable, 130 stopped by Ctrl-C.
 import { Command, CommanderError } from 'commander'
 import { messageOf } from '../shared/errors.js'
-import { auditCommand } from './audit.js'
-import { availabilityCommand } from './availability.js'
-import { backupCommand } from './backup.js'
-import { benchCommand } from './bench.js'
-import { bookingCommands } from './bookings.js'
-import { cameraCommand } from './camera.js'
-import { clientsCommand } from './clients.js'
-import { clusterCommand } from './cluster/command.js'
-import { doctorCommand } from './doctor.js'
+import { commandsFor } from './commands.js'
 import { EXIT } from './exit.js'
-import { experimentCommand } from './experiment/command.js'
-import { lotCommands } from './lots.js'
-import { monitorCommand } from './monitor.js'
-import { priceCommands } from './prices.js'
-import { reservationCommands } from './reservations.js'
-import { restoreCommand } from './restore.js'
-import { shellCommand } from './shell/command.js'
-import { simulateCommand } from './simulate.js'
-import { startCommand } from './start.js'
-import { userCommand } from './user.js'
 import { version } from './version.js'
-import { watchCommand } from './watch.js'
 
 const program = new Command('parkmq')
   .description('Smart parking on MQTT 5: live occupancy and reservations that are never lost.')
@@ -32,11 +13,7 @@ const program = new Command('parkmq')
   // Otherwise options behind `simulate cameras` would be those of `simulate`.
   .enablePositionalOptions()
 
-const commands = [
-  startCommand(), ...lotCommands(), availabilityCommand(), ...reservationCommands(), ...bookingCommands(), ...priceCommands(), watchCommand(), monitorCommand(), shellCommand(),
-  clientsCommand(), auditCommand(), userCommand(), simulateCommand(), cameraCommand(), experimentCommand(), benchCommand(), clusterCommand(), doctorCommand(), backupCommand(), restoreCommand()
-]
-for (const command of commands) program.addCommand(inherit(command))
+for (const command of await commandsFor(process.argv[2])) program.addCommand(inherit(command))
 
 /** A parse error of any command becomes an exception, so that it has our exit code. */
 function inherit (command: Command): Command {

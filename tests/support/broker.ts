@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Writable } from 'node:stream'
 import { pino } from 'pino'
-import { afterEach } from 'vitest'
+import { onTestFinished } from 'vitest'
 import { createEmbeddedBroker, type EmbeddedBroker } from '../../broker/index.js'
 import { openUsers, type Users } from '../../broker/users.js'
 import type { OnAccess } from '../../shared/access-event.js'
@@ -51,12 +51,13 @@ const toClose: (() => Promise<void> | void)[] = []
 
 /** Runs `close` after the test, the last registered first. */
 export function afterThisTest (close: () => Promise<void> | void): void {
+  if (toClose.length === 0) onTestFinished(closeAll)
   toClose.push(close)
 }
 
-afterEach(async () => {
+async function closeAll (): Promise<void> {
   for (const close of toClose.splice(0).reverse()) await close()
-})
+}
 
 /** A folder that is removed after the test. */
 export function temporaryFolder (): string {

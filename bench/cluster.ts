@@ -2,6 +2,7 @@
 // gap in acknowledgements. A round after which something is not as it must be fails the scenario.
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { whyNoNamespace } from './cluster/cut-off-node.js'
 import { FAULTS, type Fault } from './cluster/faults.js'
 import { CLUSTER_SETTINGS } from './cluster/load.js'
 import { roundText, runRound, type Round } from './cluster/round.js'
@@ -17,15 +18,18 @@ import { UsageError } from './usage-error.js'
 const FAULT = { name: 'fault', unit: '' }
 const GAP = { name: 'longest gap', unit: 'ms' }
 
-export async function cluster ({ rounds = 1, faults = Object.keys(FAULTS) }: Options): Promise<ScenarioResult> {
+export async function cluster ({ rounds = 1, faults: wanted = Object.keys(FAULTS) }: Options): Promise<ScenarioResult> {
+  const noNamespace = whyNoNamespace()
+  const faults = wanted.filter(name => noNamespace === null || !faultOf(name).wantsCutOff)
   const title = 'Longest gap in acknowledgements of sensors when a part of a cluster fails under load, and when it comes back'
   const recorder = new Recorder({ scenario: 'cluster', title, parameters: { rounds, faults } })
   recorder.note('Nodes, databases, etcd and all clients share one machine: gaps of tens of milliseconds are its processors\'.')
+  for (const name of wanted) if (!faults.includes(name)) recorder.note(`${name} is left out: ${noNamespace}`)
   say(`cluster: ${title}; ${rounds} ${rounds === 1 ? 'round' : 'rounds'}`)
   const progress = new Progress('cluster', faults.length * rounds)
-  const settings = join(newFolder(), 'settings.json')
-  writeFileSync(settings, JSON.stringify(CLUSTER_SETTINGS))
-  const running = await RunningCluster.up({ program: join(ROOT, 'bin/parkmq.js'), settings })
+  const parts = { program: join(ROOT, 'bin/parkmq.js'), settings: join(newFolder(), 'settings.json') }
+  writeFileSync(parts.settings, JSON.stringify(CLUSTER_SETTINGS))
+  const running = await RunningCluster.up(parts)
   const done = new Map<string, Round[]>(faults.map(name => [name, []]))
   const wrong: string[] = []
   try {
@@ -33,7 +37,7 @@ export async function cluster ({ rounds = 1, faults = Object.keys(FAULTS) }: Opt
     for (let n = 1; n <= rounds; n++) {
       for (const [name, before] of done) {
         progress.next(`${name}, round ${n}`)
-        const round = await runRound(running, faultOf(name))
+        const round = await runRound(running, faultOf(name), parts)
         before.push(round)
         say(`  ${String(n).padStart(3)}  ${roundText(name, round)}`)
         for (const one of round.wrong) wrong.push(`${name}, round ${n}: ${one}`)

@@ -1,6 +1,7 @@
 // Looks at everything after a round: what was acknowledged is there, nothing is there twice, nothing is over capacity, and what every
 // node shows is what the ledger has.
-import { connectMqtt, endMqtt } from '../../shared/mqtt-client.js'
+import type { MqttClient } from 'mqtt'
+import { connectMqtt, endMqtt, UnreachableError } from '../../shared/mqtt-client.js'
 import { CAPACITIES, type ClusterLoad } from './load.js'
 import type { RunningCluster } from './running-cluster.js'
 
@@ -52,7 +53,7 @@ async function lotRows (cluster: RunningCluster): Promise<LotRow[]> {
 
 /** Waits for the retained topics of a node to be what the ledger has, and says which are not. */
 async function whatIsShownWrong (node: string, lots: readonly LotRow[]): Promise<string[]> {
-  const client = await connectMqtt(node)
+  const client = await admittedTo(node)
   try {
     const shown = new Map<string, string>()
     client.on('message', (topic, payload) => shown.set(topic, payload.toString()))
@@ -71,5 +72,18 @@ async function whatIsShownWrong (node: string, lots: readonly LotRow[]): Promise
     return differing()
   } finally {
     await endMqtt(client)
+  }
+}
+
+/** A node that was cut off lets nobody in before it shows what the others did. */
+async function admittedTo (node: string): Promise<MqttClient> {
+  const untilMs = performance.now() + SHOWN_WITHIN_MS
+  for (;;) {
+    try {
+      return await connectMqtt(node)
+    } catch (error) {
+      if (!(error instanceof UnreachableError) || performance.now() > untilMs) throw error
+      await new Promise(resolve => setTimeout(resolve, 100))
+    }
   }
 }

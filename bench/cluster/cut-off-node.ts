@@ -8,14 +8,14 @@ import { connect, createServer, type Server, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import type { Fault } from './faults.js'
 import type { RunningCluster } from './running-cluster.js'
 
 const PORT = 1_883
 /** A card that nobody has: what is sent there is gone. */
 const NOWHERE = '02:00:00:00:00:01'
-/** Longer than a node waits before it sends its clients away, and than what it asked counts as lost. */
-const CUT_MS = 14_000
+
+/** `program`: bin/parkmq.js. `settings`: the file of the nodes' settings. */
+export interface NodeParts { readonly program: string, readonly settings: string }
 
 /** Why there can be none; null when there can. */
 export function whyNoNamespace (): string | null {
@@ -51,7 +51,7 @@ export class CutOffNode {
     process.once('exit', this.#endWithUs)
   }
 
-  static async start (cluster: RunningCluster, { program, settings }: { program: string, settings: string }): Promise<CutOffNode> {
+  static async start (cluster: RunningCluster, { program, settings }: NodeParts): Promise<CutOffNode> {
     const [namespace, net] = [`parkmq-${process.pid}`, `10.${randomInt(200, 250)}.${randomInt(1, 250)}`]
     const data = mkdtempSync(join(tmpdir(), 'parkmq-cut-off-'))
     const cables = [{ here: `pq${process.pid}a`, there: 'database', first: 1 }, { here: `pq${process.pid}b`, there: 'clients', first: 5 }]
@@ -104,20 +104,6 @@ export class CutOffNode {
     this.#process.kill('SIGKILL')
     spawnSync('ip', ['netns', 'delete', this.#namespace])
     rmSync(this.#data, { recursive: true, force: true })
-  }
-}
-
-/** The cable of `node`, the last of all nodes, is cut for a while. */
-export function partitionOf (node: CutOffNode): Fault {
-  return {
-    help: `a node is cut off from the database for ${CUT_MS / 1_000} s, and nobody is told; its clients still reach it`,
-    strike: async cluster => {
-      node.cut()
-      return cluster.urls.length
-    },
-    undo: { afterMs: CUT_MS, work: async () => node.mend() },
-    bounds: { hit: 5_000, others: 4_000 },
-    leastMs: 2_000
   }
 }
 

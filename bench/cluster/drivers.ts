@@ -12,7 +12,7 @@ const GIVE_UP_MS = 180_000
 const MOST_HELD = 8
 /** Longer than any round: none expires meanwhile. */
 const HOLD_SECONDS = 3_600
-const REST_MS = 30
+const REST_MS = 150
 
 /** What all drivers of a round have seen. */
 export class History {

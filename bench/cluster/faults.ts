@@ -1,12 +1,22 @@
 // What is done to a cluster, and the longest gap in acknowledgements that it may cause.
+import type { CutOffNode } from './cut-off-node.js'
 import type { RunningCluster } from './running-cluster.js'
+
+/** What a fault is done to. */
+export interface Target {
+  readonly cluster: RunningCluster
+  /** One node more, behind those of the cluster, for the fault that wants one. */
+  readonly cutOff: CutOffNode | null
+}
 
 export interface Fault {
   readonly help: string
+  /** Whether it is done to one node more, whose cable can be cut. */
+  readonly wantsCutOff?: true
   /** What is done. Returns the node (from 0) whose clients are hit; null: all are the same. */
-  readonly strike: (cluster: RunningCluster) => Promise<number | null>
+  readonly strike: (target: Target) => Promise<number | null>
   /** What is undone without `heal`, after so long. */
-  readonly undo?: { readonly afterMs: number, readonly work: (cluster: RunningCluster) => Promise<void> }
+  readonly undo?: { readonly afterMs: number, readonly work: (target: Target) => Promise<void> }
   /** The longest gap, in milliseconds: of clients of the node that is hit, and of all others. */
   readonly bounds: { readonly hit?: number, readonly others: number }
   /** Before that it is not looked whether all go on again: a fault that is seen late would be missed. */
@@ -19,9 +29,11 @@ const MACHINE_MS = 25_000
 const NODE_STOPPED_MS = 5_000
 /** Longer than Patroni's ttl. */
 const PRIMARY_STOPPED_MS = 26_000
+/** Longer than a node waits before it sends its clients away, and than what it asked counts as lost. */
+const CUT_MS = 14_000
 
 /** Kills and says whom that hits. */
-const killing = (target: string, node: number | null = null) => async (cluster: RunningCluster): Promise<number | null> => {
+const killing = (target: string, node: number | null = null) => async ({ cluster }: Target): Promise<number | null> => {
   await cluster.kill(target)
   return node
 }
@@ -42,7 +54,7 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
   database: { help: 'kill -9 of the primary with its Patroni', strike: killing('db-primary'), bounds: { others: MACHINE_MS }, leastMs: 2_000 },
   machine: {
     help: 'kill -9 of all on the primary\'s machine: node, database, etcd',
-    strike: async cluster => {
+    strike: async ({ cluster }) => {
       const n = await primaryOf(cluster)
       await cluster.kill(`machine-${n + 1}`)
       return n
@@ -51,12 +63,22 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
   },
   'node-zombie': {
     help: `a node is stopped (SIGSTOP) for ${NODE_STOPPED_MS / 1_000} s and goes on`,
-    strike: async cluster => {
+    strike: async ({ cluster }) => {
       await cluster.pause('node-2')
       return 1
     },
-    undo: { afterMs: NODE_STOPPED_MS, work: async cluster => await cluster.resume('node-2') },
+    undo: { afterMs: NODE_STOPPED_MS, work: async ({ cluster }) => await cluster.resume('node-2') },
     bounds: { hit: NODE_STOPPED_MS + 2_000, others: 4_000 }, leastMs: 2_000
+  },
+  partition: {
+    help: `a node is cut off from the database for ${CUT_MS / 1_000} s, and nobody is told; its clients still reach it (root, Linux)`,
+    wantsCutOff: true,
+    strike: async ({ cluster, cutOff }) => {
+      cutOff?.cut()
+      return cluster.urls.length
+    },
+    undo: { afterMs: CUT_MS, work: async ({ cutOff }) => cutOff?.mend() },
+    bounds: { hit: 5_000, others: 4_000 }, leastMs: 2_000
   },
   'primary-zombie': zombie('the primary\'s PostgreSQL is stopped (SIGSTOP) and goes on when another is the primary', 'postgres'),
   'database-zombie': zombie('the primary and its Patroni are stopped (SIGSTOP) and go on when another is the primary', 'db')
@@ -66,12 +88,12 @@ function zombie (help: string, kind: 'postgres' | 'db'): Fault {
   let paused = ''
   return {
     help,
-    strike: async cluster => {
+    strike: async ({ cluster }) => {
       paused = `${kind}-${await primaryOf(cluster) + 1}`
       await cluster.pause(paused)
       return null
     },
-    undo: { afterMs: PRIMARY_STOPPED_MS, work: async cluster => await cluster.resume(paused) },
+    undo: { afterMs: PRIMARY_STOPPED_MS, work: async ({ cluster }) => await cluster.resume(paused) },
     bounds: { others: MACHINE_MS + 5_000 }, leastMs: 2_000
   }
 }

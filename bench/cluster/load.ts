@@ -4,13 +4,13 @@ import { ClusterDriver, History } from './drivers.js'
 import { ClusterSensor } from './sensors.js'
 
 /** Lots that are only counted. Nothing may be clamped in all rounds. */
-const COUNTED = ['S1', 'S2', 'S3']
+const COUNTED = ['S1', 'S2']
 /** Lots whose places are wanted by more than there are. */
 const RESERVED = ['A', 'B', 'C']
-const PLACES = 20
+const PLACES = 15
 export const CAPACITIES: ReadonlyMap<string, number> = new Map([...COUNTED.map(lot => [lot, 1_000_000] as const), ...RESERVED.map(lot => [lot, PLACES] as const)])
 /** Of each node. */
-const DRIVERS = 3
+const DRIVERS = 2
 const FINISH_MS = 60_000
 
 /** The settings that the nodes must have. */

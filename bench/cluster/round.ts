@@ -1,7 +1,8 @@
 // One fault under load: the load begins, the fault, the load goes on until all are acknowledged again, the cluster is healed under
 // load, and then everything is looked at.
 import { countedBefore, whatIsWrong } from './check.js'
-import type { Fault } from './faults.js'
+import { CutOffNode, type NodeParts } from './cut-off-node.js'
+import type { Fault, Target } from './faults.js'
 import { ClusterLoad } from './load.js'
 import type { RunningCluster } from './running-cluster.js'
 import type { ClusterSensor } from './sensors.js'
@@ -26,20 +27,31 @@ const ACKNOWLEDGED_WITHIN_MS = 500
 const SETTLED_MS = 1_000
 const RECOVERED_WITHIN_MS = 90_000
 
-/** `others`: more nodes, behind those of the cluster. */
-export async function runRound (cluster: RunningCluster, fault: Fault, others: readonly string[] = []): Promise<Round> {
+/** `parts`: what a node more is started with. */
+export async function runRound (cluster: RunningCluster, fault: Fault, parts: NodeParts): Promise<Round> {
+  const cutOff = fault.wantsCutOff ? await CutOffNode.start(cluster, parts) : null
+  try {
+    return await strikeUnderLoad({ cluster, cutOff }, fault)
+  } finally {
+    await cutOff?.close()
+  }
+}
+
+async function strikeUnderLoad (target: Target, fault: Fault): Promise<Round> {
+  const { cluster, cutOff } = target
+  const nodes = [...cluster.urls, ...cutOff ? [cutOff.url] : []]
   const before = await countedBefore(cluster)
-  const load = await ClusterLoad.start([...cluster.urls, ...others])
+  const load = await ClusterLoad.start(nodes)
   try {
     await pause(STEADY_MS)
     await settled(load.sensors, 'before the fault')
     for (const sensor of load.sensors) sensor.forgetGaps()
     const struckMs = performance.now()
-    const hit = await fault.strike(cluster)
+    const hit = await fault.strike(target)
     await pause(struckMs + fault.leastMs - performance.now())
     if (fault.undo !== undefined) {
       await pause(struckMs + fault.undo.afterMs - performance.now())
-      await fault.undo.work(cluster)
+      await fault.undo.work(target)
     }
     await settled(load.sensors, 'after the fault')
     const [hitSensors, otherSensors] = [load.sensors.filter(({ home }) => hit !== null && home === hit), load.sensors.filter(({ home }) => hit === null || home !== hit)]
@@ -50,7 +62,7 @@ export async function runRound (cluster: RunningCluster, fault: Fault, others: r
     await settled(load.sensors, 'after the cluster was healed')
     const healed = { healingMs: longestOf(load.sensors), healedAfterMs: Math.round(performance.now() - healingMs) }
     await load.finish()
-    const wrong = await whatIsWrong(cluster, load, before, [...cluster.urls, ...others])
+    const wrong = await whatIsWrong(cluster, load, before, nodes)
     await load.giveBack()
     return {
       hitMs, othersMs, ...healed, longestAnswerMs: Math.round(load.history.longestAnswerMs),

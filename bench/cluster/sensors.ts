@@ -3,7 +3,7 @@
 import type { MqttClient } from 'mqtt'
 import { connectMqtt, endMqtt } from '../../shared/mqtt-client.js'
 
-const EVERY_MS = 20
+const EVERY_MS = 40
 /** The window in which duplicates are known has 64 places. */
 const MOST_OPEN = 60
 

@@ -17,6 +17,8 @@ const EVENTS_AT_ONCE = 200
 /** Commits whose lines are kept until they are told; when the broker takes them more slowly, they are read from the ledger. */
 const MOST_HANDED = 1_000
 const STORE_EVERY_MS = 1_000
+/** Where other nodes write as well, so that not every commit of every node is three questions of each to the database. */
+const READ_EVERY_MS = 20
 /** How long lines wait that another node may still put a line before, in milliseconds. */
 const SETTLE_MS = 20
 
@@ -51,6 +53,7 @@ export class Outbox {
     this.#cursor = parts.ledger.nodes === null ? CURSOR : eventsCursor(parts.ledger.nodes.teller)
     this.#pump = new Pump({
       clock: parts.clock,
+      restMs: parts.ledger.nodes === null ? 0 : READ_EVERY_MS,
       work: async () => {
         await this.#drain()
         this.#storeSoon()

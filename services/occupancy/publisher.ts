@@ -14,6 +14,8 @@ import { baysOf } from './store.js'
 
 /** Lots read and published before the event loop turns. */
 const LOTS_AT_ONCE = 500
+/** Where changes must be read: every node is told of every commit of all of them, and each would be a question to the database. */
+const READ_EVERY_MS = 10
 
 export interface PublisherParts {
   readonly bus: Bus
@@ -61,6 +63,7 @@ export class Publisher {
     this.#isOurs = parts.isOurs ?? (() => true)
     this.#pump = new Pump({
       clock: parts.clock,
+      restMs: parts.ledger.nodes === null ? 0 : READ_EVERY_MS,
       work: async () => await this.#drain(),
       onError: err => {
         parts.metrics.publishFailures.inc({ kind: 'lot' })

@@ -3,8 +3,8 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
-import { CutOffNode, partitionOf, whyNoNamespace } from '../../bench/cluster/cut-off-node.js'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { whyNoNamespace } from '../../bench/cluster/cut-off-node.js'
 import { FAULTS } from '../../bench/cluster/faults.js'
 import { CLUSTER_SETTINGS } from '../../bench/cluster/load.js'
 import { roundText, runRound, type Round } from '../../bench/cluster/round.js'
@@ -12,10 +12,8 @@ import { RunningCluster } from '../../bench/cluster/running-cluster.js'
 import { PROGRAM } from '../support/process.js'
 import { ABSENT, SKIPPED } from './support.js'
 
-/** What the others do as well, or what takes half a minute and differs little from them. `parkmq bench cluster` has all. */
-const IN_CI = ['node', 'primary', 'etcd', 'machine', 'node-zombie']
-/** `CLUSTER_FAULTS=all`, or some of them: standby,primary-zombie */
-const wanted = process.env.CLUSTER_FAULTS?.split(',') ?? IN_CI
+/** `CLUSTER_FAULTS=node,primary`: only these. */
+const wanted = process.env.CLUSTER_FAULTS?.split(',') ?? Object.keys(FAULTS)
 const FAULT_MS = 180_000
 
 describe.skipIf(ABSENT !== null)(`a cluster under load${SKIPPED}`, () => {
@@ -44,15 +42,11 @@ describe.skipIf(ABSENT !== null)(`a cluster under load${SKIPPED}`, () => {
     expect(round.reservations).toBeGreaterThan(20)
   }
 
-  test.each(Object.entries(FAULTS).filter(([name]) => wanted.includes('all') || wanted.includes(name)))('%s: nothing acknowledged is lost, nothing is done twice, all show the same', { timeout: FAULT_MS }, async (name, fault) => {
-    check(name, await runRound(cluster, fault))
-  })
-
   const noNamespace = ABSENT === null ? whyNoNamespace() : null
   if (noNamespace !== null) process.stderr.write(`${noNamespace}: no node is cut off\n`)
-  test.skipIf(noNamespace !== null)('a node is cut off from the database: the same', { timeout: FAULT_MS }, async () => {
-    const node = await CutOffNode.start(cluster, { program: PROGRAM, settings })
-    onTestFinished(() => node.close())
-    check('partition', await runRound(cluster, partitionOf(node), [node.url]))
-  })
+  for (const [name, fault] of Object.entries(FAULTS).filter(([name]) => wanted.includes(name))) {
+    test.skipIf(fault.wantsCutOff && noNamespace !== null)(`${name}: nothing acknowledged is lost, nothing is done twice, all show the same`, { timeout: FAULT_MS }, async () => {
+      check(name, await runRound(cluster, fault, { program: PROGRAM, settings }))
+    })
+  }
 })

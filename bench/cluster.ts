@@ -4,10 +4,12 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { whyNoNamespace } from './cluster/cut-off-node.js'
 import { FAULTS, type Fault } from './cluster/faults.js'
+import { measureFollowing } from './cluster/following.js'
 import { CLUSTER_SETTINGS } from './cluster/load.js'
 import { roundText, runRound, type Round } from './cluster/round.js'
 import { RunningCluster } from './cluster/running-cluster.js'
 import { say, whole } from './figures.js'
+import { percentileOf, sayLatency } from './latency.js'
 import type { Options } from './options.js'
 import { newFolder, ROOT } from './processes.js'
 import { Progress } from './progress.js'
@@ -16,6 +18,8 @@ import type { ScenarioResult } from './results.js'
 import { UsageError } from './usage-error.js'
 
 const FAULT = { name: 'fault', unit: '' }
+const PERCENTILE = { name: 'percentile', unit: '%' }
+const DELAY = { name: 'delay', unit: 'ms' }
 const GAP = { name: 'longest gap', unit: 'ms' }
 
 export async function cluster ({ rounds = 1, faults: wanted = Object.keys(FAULTS) }: Options): Promise<ScenarioResult> {
@@ -24,7 +28,7 @@ export async function cluster ({ rounds = 1, faults: wanted = Object.keys(FAULTS
   const title = 'Longest gap in acknowledgements of sensors when a part of a cluster fails under load, and when it comes back'
   const recorder = new Recorder({ scenario: 'cluster', title, parameters: { rounds, faults } })
   recorder.note('Nodes, databases, etcd and all clients share one machine: gaps of tens of milliseconds are its processors\'.')
-  for (const name of wanted) if (!faults.includes(name)) recorder.note(`${name} is left out: ${noNamespace}`)
+  for (const name of wanted) if (!faults.includes(name)) recorder.absent(name, noNamespace ?? '')
   say(`cluster: ${title}; ${rounds} ${rounds === 1 ? 'round' : 'rounds'}`)
   const progress = new Progress('cluster', faults.length * rounds)
   const parts = { program: join(ROOT, 'bin/parkmq.js'), settings: join(newFolder(), 'settings.json') }
@@ -33,6 +37,7 @@ export async function cluster ({ rounds = 1, faults: wanted = Object.keys(FAULTS
   const done = new Map<string, Round[]>(faults.map(name => [name, []]))
   const wrong: string[] = []
   try {
+    await follow(running, recorder)
     // In turn, so that what else the machine does meanwhile hits all of them.
     for (let n = 1; n <= rounds; n++) {
       for (const [name, before] of done) {
@@ -54,6 +59,15 @@ export async function cluster ({ rounds = 1, faults: wanted = Object.keys(FAULTS
   return recorder.result()
 }
 
+/** How late the nodes follow each other. */
+async function follow (running: RunningCluster, recorder: Recorder): Promise<void> {
+  const { own, others } = await measureFollowing(running)
+  for (const [what, latency] of [['at the node that counted it', own], ['at the other nodes', others]] as const) {
+    say(`  a car is on the retained topics ${what} after ${sayLatency(latency)}`)
+    for (const percentile of [50, 95, 99] as const) recorder.add({ what: 'until a car is on the retained topics', of: { where: what }, x: PERCENTILE, y: DELAY }, percentile, percentileOf(latency, percentile))
+  }
+}
+
 function record (recorder: Recorder, name: string, { hitMs, othersMs, healingMs, healedAfterMs, longestAnswerMs, acknowledged, reservations, wrong }: Round): void {
   const add = (what: string, value: number): void => recorder.add({ what: 'longest gap', of: { what }, x: FAULT, y: GAP }, name, value)
   if (hitMs !== null) add('clients of the node that is hit', hitMs)
@@ -71,7 +85,7 @@ function summary (done: ReadonlyMap<string, readonly Round[]>): string {
     const { bounds } = faultOf(name)
     const hit = rounds.flatMap(({ hitMs }) => hitMs ?? [])
     lines.push([
-      name, hit.length === 0 ? '-' : spreadText(hit), hit.length === 0 ? '-' : `${bounds.hit ?? '-'}`, spreadText(rounds.map(({ othersMs }) => othersMs)), String(bounds.others),
+      name, hit.length === 0 ? '-' : spreadText(hit), hit.length === 0 ? '-' : `${bounds.hit ?? '-'}`, spreadText(rounds.map(({ othersMs }) => othersMs)), `${bounds.others ?? '-'}`,
       spreadText(rounds.map(({ healingMs }) => healingMs)), spreadText(rounds.map(({ healedAfterMs }) => healedAfterMs)), String(rounds.reduce((sum, { wrong }) => sum + wrong.length, 0))
     ])
   }

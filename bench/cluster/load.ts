@@ -7,8 +7,10 @@ import { ClusterSensor } from './sensors.js'
 const COUNTED = ['S1', 'S2']
 /** Lots whose places are wanted by more than there are. */
 const RESERVED = ['A', 'B', 'C']
+/** The lot whose topics are followed from node to node: nobody else counts in it. */
+export const FOLLOWED = 'F'
 const PLACES = 15
-export const CAPACITIES: ReadonlyMap<string, number> = new Map([...COUNTED.map(lot => [lot, 1_000_000] as const), ...RESERVED.map(lot => [lot, PLACES] as const)])
+export const CAPACITIES: ReadonlyMap<string, number> = new Map([...[...COUNTED, FOLLOWED].map(lot => [lot, 1_000_000] as const), ...RESERVED.map(lot => [lot, PLACES] as const)])
 /** Of each node. */
 const DRIVERS = 2
 const FINISH_MS = 60_000

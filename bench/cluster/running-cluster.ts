@@ -1,7 +1,7 @@
 // A cluster on this machine, driven as a person does: by `parkmq cluster`.
 import { execFile, spawnSync } from 'node:child_process'
 import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { constants, setPriority, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import pg from 'pg'
@@ -55,9 +55,9 @@ export class RunningCluster {
     return new RunningCluster(program, folder)
   }
 
-  async kill (...names: string[]): Promise<void> { await this.#call('kill', ...names) }
-  async pause (...names: string[]): Promise<void> { await this.#call('pause', ...names) }
-  async resume (...names: string[]): Promise<void> { await this.#call('resume', ...names) }
+  async kill (...names: string[]): Promise<void> { await this.#strike('kill', ...names) }
+  async pause (...names: string[]): Promise<void> { await this.#strike('pause', ...names) }
+  async resume (...names: string[]): Promise<void> { await this.#strike('resume', ...names) }
   async heal (): Promise<void> { await this.#call('heal') }
 
   async status (): Promise<Status> {
@@ -83,6 +83,11 @@ export class RunningCluster {
     }
   }
 
+  /** What strikes starts no part of the cluster, and takes no processor from it: gaps are those of the fault. */
+  async #strike (name: string, ...names: string[]): Promise<void> {
+    await parkmqCluster(this.#program, name, [...names, '--folder', this.folder], constants.priority.PRIORITY_LOW)
+  }
+
   async #call (name: string, ...args: string[]): Promise<string> {
     return await parkmqCluster(this.#program, name, [...args, '--folder', this.folder])
   }
@@ -102,7 +107,8 @@ async function queryAt<R extends object> (port: number, password: string, text: 
   }
 }
 
-async function parkmqCluster (program: string, name: string, args: readonly string[]): Promise<string> {
-  const { stdout } = await run(process.execPath, [program, 'cluster', name, ...args])
-  return stdout
+async function parkmqCluster (program: string, name: string, args: readonly string[], priority: number = constants.priority.PRIORITY_NORMAL): Promise<string> {
+  const running = run(process.execPath, [program, 'cluster', name, ...args])
+  if (running.child.pid !== undefined && priority !== constants.priority.PRIORITY_NORMAL) setPriority(running.child.pid, priority)
+  return (await running).stdout
 }

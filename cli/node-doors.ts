@@ -10,7 +10,7 @@ import type { LedgerNodes } from '../storage/nodes.js'
 const AWAY = 'this node has lost its database; use another server, or come back in a while'
 
 export interface DoorParts {
-  readonly nodes: LedgerNodes
+  readonly nodes: Pick<LedgerNodes, 'watch'>
   readonly broker: Pick<EmbeddedBroker, 'bus' | 'sendAway' | 'letIn'>
   readonly occupancy: Pick<OccupancyService, 'settled'>
   readonly log: Log

@@ -50,18 +50,22 @@ test('clients are told 0x9C or closed, and again when they come, until they are 
 })
 
 test('whose log-in is under way is not let in either', async () => {
-  const broker = await startBroker({ users: [{ name: 'ann', role: 'driver', password: 'secret' }] })
-  const connecting = mqttPacket.generate({ cmd: 'connect', protocolId: 'MQTT', protocolVersion: 5, clean: true, clientId: '', keepalive: 0, username: 'ann', password: Buffer.from('secret') }, { protocolVersion: 5 })
-  const coming = await Promise.all(Array.from({ length: 5 }, async () => {
+  // Each has a password of its own to be checked, one after the other.
+  const names = Array.from({ length: 20 }, (_, n) => `driver-${n}`)
+  const broker = await startBroker({ users: names.map(name => ({ name, role: 'driver', password: `secret of ${name}` })) })
+  const coming = await Promise.all(names.map(async name => {
     const socket = createConnection(broker.port, '127.0.0.1')
     onTestFinished(() => { socket.destroy() })
     await once(socket, 'connect')
     const heard: Buffer[] = []
+    const first = once(socket, 'data')
     const gone = once(socket.on('data', chunk => heard.push(chunk)), 'close')
-    await new Promise(resolve => socket.write(connecting, resolve))
-    return { heard, gone }
+    const packet = mqttPacket.generate({ cmd: 'connect', protocolId: 'MQTT', protocolVersion: 5, clean: true, clientId: '', keepalive: 0, username: name, password: Buffer.from(`secret of ${name}`) }, { protocolVersion: 5 })
+    await new Promise(resolve => socket.write(packet, resolve))
+    return { heard, first, gone }
   }))
-  for (let turn = 0; turn < 20; turn++) await new Promise(resolve => setImmediate(resolve))
+  await Promise.race(coming.map(({ first }) => first))
+  expect(coming.filter(({ heard }) => heard.length > 0).length).toBeLessThan(names.length)
   broker.sendAway('out of order')
   for (const { heard, gone } of coming) {
     await gone

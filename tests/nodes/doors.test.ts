@@ -139,6 +139,8 @@ describe.skipIf(ABSENT !== null)(`the doors of a node${SKIPPED}`, () => {
 
     const stoppedMs = performance.now()
     await south.app.stop()
+    // It says so itself: the others need not find out by its silence.
+    expect(await server().query(database, 'select urls from nodes where node = \'south\'')).toEqual([{ urls: null }])
     await urlsIn(atNorth, nodes => nodes.join() === 'east,north')
     const lostMs = performance.now()
     proxy.isDown = true

@@ -7,7 +7,7 @@ import { FAULTS, type Fault } from './cluster/faults.js'
 import { measureFollowing } from './cluster/following.js'
 import { CLUSTER_SETTINGS } from './cluster/load.js'
 import { roundText, runRound, type Round } from './cluster/round.js'
-import { RunningCluster } from './cluster/running-cluster.js'
+import { NotInstalledError, RunningCluster } from './cluster/running-cluster.js'
 import { say, whole } from './figures.js'
 import { percentileOf, sayLatency } from './latency.js'
 import type { Options } from './options.js'
@@ -33,7 +33,15 @@ export async function cluster ({ rounds = 1, faults: wanted = Object.keys(FAULTS
   const progress = new Progress('cluster', faults.length * rounds)
   const parts = { program: join(ROOT, 'bin/parkmq.js'), settings: join(newFolder(), 'settings.json') }
   writeFileSync(parts.settings, JSON.stringify(CLUSTER_SETTINGS))
-  const running = await RunningCluster.up(parts)
+  const running = await RunningCluster.up(parts).catch((error: unknown) => {
+    if (error instanceof NotInstalledError) return error.message
+    throw error
+  })
+  if (typeof running === 'string') {
+    say(`  not measured: ${running}`)
+    recorder.absent('a cluster', running)
+    return recorder.result()
+  }
   const done = new Map<string, Round[]>(faults.map(name => [name, []]))
   const wrong: string[] = []
   try {

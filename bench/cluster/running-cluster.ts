@@ -22,6 +22,9 @@ export interface Status {
 /** How long it is asked which of the databases can be written. */
 const PRIMARY_WITHIN_MS = 60_000
 
+/** The message says what to install. */
+export class NotInstalledError extends Error {}
+
 export class RunningCluster {
   readonly #program: string
   readonly folder: string
@@ -41,7 +44,7 @@ export class RunningCluster {
 
   /**
    * In a new folder. `program`: bin/parkmq.js. `settings`: the file of the nodes' settings. However this process ends but by SIGKILL,
-   * nothing of the cluster is left.
+   * nothing of the cluster is left. Throws `NotInstalledError`.
    */
   static async up ({ program, settings }: { program: string, settings: string }): Promise<RunningCluster> {
     const folder = mkdtempSync(join(tmpdir(), 'parkmq-cluster-'))
@@ -51,7 +54,12 @@ export class RunningCluster {
       if (existsSync(join(folder, 'cluster.json'))) spawnSync(process.execPath, [program, 'cluster', 'down', '--remove', '--folder', folder])
       rmSync(folder, { recursive: true, force: true })
     })
-    await parkmqCluster(program, 'up', ['--folder', folder, '--config', settings])
+    try {
+      await parkmqCluster(program, 'up', ['--folder', folder, '--config', settings])
+    } catch (error) {
+      const said = (error as { stderr?: string }).stderr ?? ''
+      throw said.includes('not installed: ') ? new NotInstalledError(said.slice(said.indexOf('not installed: ')).trim(), { cause: error }) : error
+    }
     return new RunningCluster(program, folder)
   }
 

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { whyNoNamespace } from './cluster/cut-off-node.js'
 import { FAULTS, type Fault } from './cluster/faults.js'
 import { measureFollowing } from './cluster/following.js'
-import { CLUSTER_SETTINGS } from './cluster/load.js'
+import { CLUSTER_SETTINGS, ROOMY } from './cluster/load.js'
 import { roundText, runRound, type Round } from './cluster/round.js'
 import { NotInstalledError, RunningCluster } from './cluster/running-cluster.js'
 import { say, whole } from './figures.js'
@@ -50,7 +50,7 @@ export async function cluster ({ rounds = 1, faults: wanted = Object.keys(FAULTS
     for (let n = 1; n <= rounds; n++) {
       for (const [name, before] of done) {
         progress.next(`${name}, round ${n}`)
-        const round = await runRound(running, faultOf(name), parts)
+        const round = await runRound(running, faultOf(name), ROOMY, parts)
         before.push(round)
         say(`  ${String(n).padStart(3)}  ${roundText(name, round)}`)
         for (const one of round.wrong) wrong.push(`${name}, round ${n}: ${one}`)

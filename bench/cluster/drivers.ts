@@ -12,7 +12,6 @@ const GIVE_UP_MS = 180_000
 const MOST_HELD = 8
 /** Longer than any round: none expires meanwhile. */
 const HOLD_SECONDS = 3_600
-const REST_MS = 150
 
 /** What all drivers of a round have seen. */
 export class History {
@@ -43,6 +42,16 @@ export class History {
   isGivenBack (lot: string): void { this.#certain.set(lot, (this.#certain.get(lot) ?? 0) - 1) }
 }
 
+export interface DriverParts {
+  readonly urls: readonly string[]
+  /** Begins all its plates. */
+  readonly plate: string
+  readonly lots: readonly string[]
+  readonly history: History
+  /** Milliseconds from an answer to the next request. */
+  readonly restMs: number
+}
+
 export class ClusterDriver {
   readonly #client: MqttClient
   readonly #requester: Requester
@@ -51,22 +60,22 @@ export class ClusterDriver {
   readonly #mine: { reservation: string, secret: string, lot: string }[] = []
   #isOver = false
 
-  private constructor (client: MqttClient, requester: Requester, plate: string, lots: readonly string[], history: History) {
+  private constructor (client: MqttClient, requester: Requester, parts: DriverParts) {
     this.#client = client
     this.#requester = requester
-    this.#history = history
-    this.#over = this.#drive(plate, lots)
+    this.#history = parts.history
+    this.#over = this.#drive(parts)
     // Told by `finish`.
     this.#over.catch(() => {})
   }
 
-  static async start ({ urls, plate, lots, history }: { urls: readonly string[], plate: string, lots: readonly string[], history: History }): Promise<ClusterDriver> {
-    const client = await connectMqtt(urls.join(','), { reconnect: true })
+  static async start (parts: DriverParts): Promise<ClusterDriver> {
+    const client = await connectMqtt(parts.urls.join(','), { reconnect: true })
     client.on('error', () => { /* A try in vain. */ })
-    return new ClusterDriver(client, await createRequester(client, { timeoutMs: ANSWER_MS }), plate, lots, history)
+    return new ClusterDriver(client, await createRequester(client, { timeoutMs: ANSWER_MS }), parts)
   }
 
-  async #drive (plate: string, lots: readonly string[]): Promise<void> {
+  async #drive ({ plate, lots, restMs }: DriverParts): Promise<void> {
     for (let i = 0; !this.#isOver; i++) {
       const lot = lots[i % lots.length] as string
       const made = await this.#ask('reserve', { lot, plate: `${plate}-${i}`, holdSeconds: HOLD_SECONDS })
@@ -81,7 +90,7 @@ export class ClusterDriver {
         const one = this.#mine.shift()
         if (one !== undefined) await this.#giveBack(one)
       }
-      await new Promise(resolve => setTimeout(resolve, REST_MS))
+      await new Promise(resolve => setTimeout(resolve, restMs))
     }
   }
 

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { connectMqtt, endMqtt } from '../../shared/mqtt-client.js'
 import { newLatency } from '../figures.js'
 import { latencyOf, recordMs, type Latency } from '../latency.js'
-import { ClusterLoad, FOLLOWED } from './load.js'
+import { ClusterLoad, FOLLOWED, ROOMY } from './load.js'
 import type { RunningCluster } from './running-cluster.js'
 
 const CHANGES = 300
@@ -19,7 +19,7 @@ export interface Following {
 }
 
 export async function measureFollowing (cluster: RunningCluster): Promise<Following> {
-  const load = await ClusterLoad.start(cluster.urls)
+  const load = await ClusterLoad.start(cluster.urls, ROOMY)
   const clients = await Promise.all(cluster.urls.map(async url => await connectMqtt(url)))
   const [first] = clients
   if (first === undefined) throw new Error('the cluster has no nodes')

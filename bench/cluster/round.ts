@@ -3,7 +3,7 @@
 import { countedBefore, whatIsWrong } from './check.js'
 import { CutOffNode, type NodeParts } from './cut-off-node.js'
 import type { Fault, Target } from './faults.js'
-import { ClusterLoad } from './load.js'
+import { ClusterLoad, type Pace } from './load.js'
 import type { RunningCluster } from './running-cluster.js'
 import type { ClusterSensor } from './sensors.js'
 
@@ -28,20 +28,20 @@ const SETTLED_MS = 1_000
 const RECOVERED_WITHIN_MS = 90_000
 
 /** `parts`: what a node more is started with. */
-export async function runRound (cluster: RunningCluster, fault: Fault, parts: NodeParts): Promise<Round> {
+export async function runRound (cluster: RunningCluster, fault: Fault, pace: Pace, parts: NodeParts): Promise<Round> {
   const cutOff = fault.wantsCutOff ? await CutOffNode.start(cluster, parts) : null
   try {
-    return await strikeUnderLoad({ cluster, cutOff }, fault)
+    return await strikeUnderLoad({ cluster, cutOff }, fault, pace)
   } finally {
     await cutOff?.close()
   }
 }
 
-async function strikeUnderLoad (target: Target, fault: Fault): Promise<Round> {
+async function strikeUnderLoad (target: Target, fault: Fault, pace: Pace): Promise<Round> {
   const { cluster, cutOff } = target
   const nodes = [...cluster.urls, ...cutOff ? [cutOff.url] : []]
   const before = await countedBefore(cluster)
-  const load = await ClusterLoad.start(nodes)
+  const load = await ClusterLoad.start(nodes, pace)
   try {
     await pause(STEADY_MS)
     await settled(load.sensors, 'before the fault')

@@ -3,9 +3,19 @@
 import type { MqttClient } from 'mqtt'
 import { connectMqtt, endMqtt } from '../../shared/mqtt-client.js'
 
-const EVERY_MS = 40
+/** Until what MQTT.js gave up is published again. */
+const AGAIN_MS = 20
 /** The window in which duplicates are known has 64 places. */
 const MOST_OPEN = 60
+
+export interface SensorParts {
+  readonly urls: readonly string[]
+  readonly name: string
+  readonly lot: string
+  readonly home: number
+  /** Milliseconds from one message to the next. */
+  readonly everyMs: number
+}
 
 export class ClusterSensor {
   readonly lot: string
@@ -23,18 +33,19 @@ export class ClusterSensor {
   lastError: string | null = null
   #isEnded = false
 
-  private constructor (client: MqttClient, name: string, lot: string, home: number) {
+  private constructor (client: MqttClient, { name, lot, home, everyMs }: SensorParts) {
     this.#client = client
     this.#name = name
     this.lot = lot
     this.home = home
-    this.#timer = setInterval(() => this.#send(), EVERY_MS)
+    this.#timer = setInterval(() => this.#send(), everyMs)
   }
 
-  static async start ({ urls, name, lot, home }: { urls: readonly string[], name: string, lot: string, home: number }): Promise<ClusterSensor> {
+  static async start (parts: SensorParts): Promise<ClusterSensor> {
+    const { urls, name } = parts
     const client = await connectMqtt(urls.join(','), { reconnect: true, clientId: name })
     client.on('error', () => { /* A try in vain; what counts is the acknowledgement. */ })
-    return new ClusterSensor(client, name, lot, home)
+    return new ClusterSensor(client, parts)
   }
 
   #send (): void {
@@ -48,7 +59,7 @@ export class ClusterSensor {
     this.#client.publish(`lots/${this.lot}/sensor`, payload, { qos: 1 }, error => {
       if (error) {
         this.lastError = error.message
-        if (!this.#isEnded) setTimeout(() => this.#publish(payload), EVERY_MS)
+        if (!this.#isEnded) setTimeout(() => this.#publish(payload), AGAIN_MS)
         return
       }
       this.#open--

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { whyNoNamespace } from '../../bench/cluster/cut-off-node.js'
 import { FAULTS } from '../../bench/cluster/faults.js'
-import { CLUSTER_SETTINGS } from '../../bench/cluster/load.js'
+import { CLUSTER_SETTINGS, FULL } from '../../bench/cluster/load.js'
 import { roundText, runRound, type Round } from '../../bench/cluster/round.js'
 import { RunningCluster } from '../../bench/cluster/running-cluster.js'
 import { PROGRAM } from '../support/process.js'
@@ -46,7 +46,7 @@ describe.skipIf(ABSENT !== null)(`a cluster under load${SKIPPED}`, () => {
   if (noNamespace !== null) process.stderr.write(`${noNamespace}: no node is cut off\n`)
   for (const [name, fault] of Object.entries(FAULTS).filter(([name]) => wanted.includes(name))) {
     test.skipIf(fault.wantsCutOff && noNamespace !== null)(`${name}: nothing acknowledged is lost, nothing is done twice, all show the same`, { timeout: FAULT_MS }, async () => {
-      check(name, await runRound(cluster, fault, { program: PROGRAM, settings }))
+      check(name, await runRound(cluster, fault, FULL, { program: PROGRAM, settings }))
     })
   }
 })

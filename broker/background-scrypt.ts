@@ -5,8 +5,8 @@ import { Worker } from 'node:worker_threads'
 import { scryptOptions, type Derive } from './password.js'
 
 /**
- * About a tenth of what others get where they compete for a processor, and all of it where they do not. Less, and somebody
- * who has mistyped would never be let in on a busy machine.
+ * Beyond the process's own: about a tenth of what others get where they compete for a processor, and all of it where they do
+ * not. Less, and somebody who has mistyped would never be let in on a busy machine.
  */
 const NICENESS = 10
 
@@ -15,8 +15,8 @@ const NICENESS = 10
 const CODE = `
 const { parentPort } = require('node:worker_threads')
 const { scryptSync } = require('node:crypto')
-const { setPriority } = require('node:os')
-if (process.platform === 'linux') setPriority(${NICENESS})
+const { getPriority, setPriority } = require('node:os')
+if (process.platform === 'linux') setPriority(Math.min(19, getPriority() + ${NICENESS}))
 parentPort.on('message', ({ id, password, salt, length, options }) => {
   try {
     parentPort.postMessage({ id, key: scryptSync(password, salt, length, options) })

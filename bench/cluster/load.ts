@@ -16,7 +16,7 @@ export interface Pace {
 /** Fills two processors, so that much is under way whenever something fails: what is lost or done twice is seen. */
 export const FULL: Pace = { sensors: 3, everyMs: 20, drivers: 3, restMs: 30 }
 /** Leaves two processors room, or gaps would be those of waiting for them. */
-export const ROOMY: Pace = { sensors: 2, everyMs: 40, drivers: 2, restMs: 150 }
+export const ROOMY: Pace = { sensors: 1, everyMs: 20, drivers: 2, restMs: 150 }
 
 /** Lots that are only counted. Nothing may be clamped in all rounds. */
 const COUNTED = ['S1', 'S2', 'S3']

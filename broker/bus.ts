@@ -6,6 +6,7 @@ import type { Clock } from '../shared/clock.js'
 import type { ErrorCode, Refusal } from '../shared/errors.js'
 import { Intake, type Settlement } from '../shared/intake.js'
 import { isServicesOwn } from '../shared/topics.js'
+import type { Writable } from '../shared/writable.js'
 import { mayForward, type Rights } from './access.js'
 import type { Connection } from './connection.js'
 import type { Exchange } from './exchange.js'
@@ -48,8 +49,6 @@ interface Ticket {
   /** Whether its consumer bounds what it keeps: the connection is read on while it has the message. */
   readonly isOff?: boolean
 }
-
-type Writable<T> = { -readonly [K in keyof T]: T[K] }
 
 interface Taker {
   readonly filter: string

@@ -1,5 +1,6 @@
 // MQTT 5.0 properties between the wire and the Bus.
 import type { MessageProperties } from '../shared/bus.js'
+import type { Writable } from '../shared/writable.js'
 import type { Properties, UserProperties } from './packets.js'
 
 const NONE: MessageProperties = Object.freeze({})
@@ -8,14 +9,14 @@ const NONE: MessageProperties = Object.freeze({})
 export function toMessageProperties (properties: Properties | undefined): MessageProperties {
   if (properties === undefined) return NONE
   const { responseTopic, correlationData, contentType, payloadFormatIndicator, messageExpiryInterval, userProperties } = properties
-  return {
-    ...(responseTopic !== undefined && { responseTopic }),
-    ...(correlationData !== undefined && { correlationData }),
-    ...(contentType !== undefined && { contentType }),
-    ...(payloadFormatIndicator !== undefined && { payloadFormatIndicator: payloadFormatIndicator ? 1 : 0 }),
-    ...(messageExpiryInterval !== undefined && { messageExpiryInterval }),
-    ...(userProperties !== undefined && { userProperties: byName(userProperties) })
-  }
+  const seen: Writable<MessageProperties> = {}
+  if (responseTopic !== undefined) seen.responseTopic = responseTopic
+  if (correlationData !== undefined) seen.correlationData = correlationData
+  if (contentType !== undefined) seen.contentType = contentType
+  if (payloadFormatIndicator !== undefined) seen.payloadFormatIndicator = payloadFormatIndicator ? 1 : 0
+  if (messageExpiryInterval !== undefined) seen.messageExpiryInterval = messageExpiryInterval
+  if (userProperties !== undefined) seen.userProperties = byName(userProperties)
+  return seen
 }
 
 /** What services say with many messages, which are kept as retained ones: these share it. */
@@ -30,14 +31,15 @@ export function fromMessageProperties (properties: MessageProperties | undefined
   return converted
 }
 
-function convert (properties: MessageProperties): Properties {
-  const { correlationData, payloadFormatIndicator, userProperties, ...same } = properties
-  return {
-    ...same,
-    ...(correlationData !== undefined && { correlationData: Buffer.from(correlationData) }),
-    ...(payloadFormatIndicator !== undefined && { payloadFormatIndicator: payloadFormatIndicator === 1 }),
-    ...(userProperties !== undefined && { userProperties: inPairs(userProperties) })
-  }
+function convert ({ responseTopic, correlationData, contentType, payloadFormatIndicator, messageExpiryInterval, userProperties }: MessageProperties): Properties {
+  const properties: Properties = {}
+  if (responseTopic !== undefined) properties.responseTopic = responseTopic
+  if (correlationData !== undefined) properties.correlationData = Buffer.from(correlationData)
+  if (contentType !== undefined) properties.contentType = contentType
+  if (payloadFormatIndicator !== undefined) properties.payloadFormatIndicator = payloadFormatIndicator === 1
+  if (messageExpiryInterval !== undefined) properties.messageExpiryInterval = messageExpiryInterval
+  if (userProperties !== undefined) properties.userProperties = inPairs(userProperties)
+  return properties
 }
 
 /** The record has no prototype, so that no name means anything to JavaScript. */

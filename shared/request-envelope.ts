@@ -1,10 +1,11 @@
 // What all requests have in common, whoever answers them: where the reply goes, what it must carry, and a body that is
 // a JSON object. It knows no method, and never lets a reply go where only parkmq or its devices write.
 import { isUtf8 } from 'node:buffer'
-import type { Bus, Delivery } from './bus.js'
+import type { Bus, Delivery, MessageProperties } from './bus.js'
 import type { Refusal } from './errors.js'
 import { Envelope, firstIssue, MAX_BODY_BYTES } from './schemas.js'
 import { mayReceiveReplies } from './topics.js'
+import type { Writable } from './writable.js'
 
 /** Where a reply goes, and what it must carry. */
 export interface ReplyAddress {
@@ -37,15 +38,10 @@ export function openRequest (delivery: Delivery): OpenedRequest {
 /** Publishes a reply: `text` is the JSON of a `Reply`. `replayed` marks one that was given before. Throws as `Bus.publish` does. */
 export async function publishReply (bus: Bus, address: ReplyAddress, text: string, replayed = false): Promise<void> {
   const body = address.correlation === undefined ? text : withCorrelation(text, address.correlation)
-  await bus.publish(address.topic, body, {
-    qos: 1,
-    properties: {
-      contentType: 'application/json',
-      payloadFormatIndicator: 1,
-      ...(address.correlationData && { correlationData: address.correlationData }),
-      ...(replayed && { userProperties: { replayed: 'true' } })
-    }
-  })
+  const properties: Writable<MessageProperties> = { contentType: 'application/json', payloadFormatIndicator: 1 }
+  if (address.correlationData !== undefined) properties.correlationData = address.correlationData
+  if (replayed) properties.userProperties = { replayed: 'true' }
+  await bus.publish(address.topic, body, { qos: 1, properties })
 }
 
 type ParsedBody = { readonly ok: true, readonly value: object } | { readonly ok: false, readonly refusal: Refusal }
@@ -78,11 +74,10 @@ function addressOf ({ properties, replyBase }: Delivery, body: ParsedBody, envel
   if (topic === undefined || topic === '') return { code: 'no_response_topic', message: 'the request names no Response Topic; MQTT 3.1.1 clients put replyTo into the body' }
   if (!mayReceiveReplies(topic)) return { code: 'forbidden_response_topic', message: `replies cannot go to ${topic.slice(0, 100)}; use a topic under replies/` }
   if (replyBase !== undefined && !topic.startsWith(replyBase)) return { code: 'forbidden_response_topic', message: `replies to this user cannot go to ${topic.slice(0, 100)}; use a topic under ${replyBase}` }
-  return {
-    topic,
-    ...(properties.correlationData && { correlationData: properties.correlationData }),
-    ...(envelope?.correlation !== undefined && { correlation: envelope.correlation })
-  }
+  const address: Writable<ReplyAddress> = { topic }
+  if (properties.correlationData !== undefined) address.correlationData = properties.correlationData
+  if (envelope?.correlation !== undefined) address.correlation = envelope.correlation
+  return address
 }
 
 /** MQTT 3.1.1 has no Correlation Data: the reply's body carries what the request's body had. */

@@ -24,8 +24,9 @@
 //
 // `held` and `arriving` keep a place of the lot (they are counted in the lot's `held`); the others do not. A window never
 // becomes longer by a transition, or a reservation that was admitted could crowd out one that was admitted later.
-import type { Counting, Id, Lot } from './lot.js'
+import { copyOf, type Counting, type Id, type Lot } from './lot.js'
 import type { Window } from './windows.js'
+import type { Writable } from './writable.js'
 
 export const RESERVATION_STATUSES = ['waiting', 'booked', 'held', 'arriving', 'arrived', 'overstayed', 'departed', 'cancelled', 'expired', 'no_show'] as const
 export type ReservationStatus = (typeof RESERVATION_STATUSES)[number]
@@ -126,16 +127,15 @@ export function begun (reservation: Reservation, atMs: number, { noShowMs }: Res
  * another lot): its places kept and, in a lot where requests count, its cars. `carCountedElsewhere` says that a sensor's
  * delta already counts this car.
  */
-export function lotAfter (lot: Lot, before: Reservation | null, after: Reservation | null, carCountedElsewhere = false): Lot {
+export function lotAfter (lot: Lot, before: Reservation | null, after: Reservation | null, carCountedElsewhere = false): Writable<Lot> {
   const requestsCount = lot.counting === 'requests' && !carCountedElsewhere
   const more = (of: (status: ReservationStatus) => boolean): number => Number(after !== null && of(after.status)) - Number(before !== null && of(before.status))
-  return {
-    ...lot,
-    held: lot.held + more(keepsPlace),
-    arriving: lot.arriving + more(status => status === 'arriving'),
-    waiting: lot.waiting + more(status => status === 'waiting'),
-    counted: requestsCount ? lot.counted + more(isIn) : lot.counted
-  }
+  const next = copyOf(lot)
+  next.held += more(keepsPlace)
+  next.arriving += more(status => status === 'arriving')
+  next.waiting += more(status => status === 'waiting')
+  if (requestsCount) next.counted += more(isIn)
+  return next
 }
 
 /** A reservation for its owner or an operator, as replies and notices carry it; times are ISO 8601. Never its secret. */

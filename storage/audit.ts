@@ -101,7 +101,7 @@ export async function eventsAfter ({ kysely }: Database, position: number, limit
 }
 
 function eventOf (row: AuditTable): LotEvent[] {
-  return row.lot === null ? [] : [{ id: row.id, type: row.type, lot: row.lot, at: new Date(row.at_ms).toISOString(), ...detailsOf(row) }]
+  return row.lot === null ? [] : [withDetails({ id: row.id, type: row.type, lot: row.lot, at: new Date(row.at_ms).toISOString() }, row)]
 }
 
 /** Which lines are asked for; all conditions hold together. */
@@ -170,26 +170,20 @@ async function lastBefore ({ kysely }: Database, untilMs: number): Promise<numbe
 }
 
 function lineOf (row: AuditTable): AuditLine {
-  return {
-    id: row.id,
-    at: new Date(row.at_ms).toISOString(),
-    type: row.type,
-    who: row.who,
-    ...(row.address !== null && { address: row.address }),
-    ...(row.lot !== null && { lot: row.lot }),
-    ...detailsOf(row)
-  }
+  const line: AuditLine = { id: row.id, at: new Date(row.at_ms).toISOString(), type: row.type, who: row.who }
+  if (row.address !== null) line.address = row.address
+  if (row.lot !== null) line.lot = row.lot
+  return withDetails(line, row)
 }
 
-/** What operators and the public may both know. */
-function detailsOf (row: AuditTable): Pick<LotEvent, 'reservation' | 'sensor' | 'why' | 'before' | 'after'> {
-  return {
-    ...(row.reservation !== null && { reservation: row.reservation }),
-    ...(row.sensor !== null && { sensor: row.sensor }),
-    ...(row.why !== null && { why: row.why }),
-    ...(row.before !== null && { before: JSON.parse(row.before) as unknown }),
-    ...(row.after !== null && { after: JSON.parse(row.after) as unknown })
-  }
+/** With what operators and the public may both know. */
+function withDetails<T extends AuditLine | LotEvent> (shown: T, row: AuditTable): T {
+  if (row.reservation !== null) shown.reservation = row.reservation
+  if (row.sensor !== null) shown.sensor = row.sensor
+  if (row.why !== null) shown.why = row.why
+  if (row.before !== null) shown.before = JSON.parse(row.before) as unknown
+  if (row.after !== null) shown.after = JSON.parse(row.after) as unknown
+  return shown
 }
 
 /** Where the reader named `name` stands; null when it has never read. */

@@ -1,9 +1,10 @@
 // One transaction of the ledger as its services see it: lots are loaded with their due transitions applied, changes are
 // collected, and everything is written at its end with a fixed number of statements, whatever the size of the batch.
-import { qualityAt, type Id, type Lot } from '../shared/lot.js'
+import { copyOf, qualityAt, type Id, type Lot } from '../shared/lot.js'
 import type { ReplyAddress } from '../shared/request-envelope.js'
 import { lotAfter, windowOf, type Reservation, type ReservationTimes } from '../shared/reservation.js'
 import { Overlaps } from '../shared/windows.js'
+import type { Writable } from '../shared/writable.js'
 import { appendAudit, eventsOf, type AuditEntry } from './audit.js'
 import { applyDue } from './due.js'
 import type { Committed } from './feed.js'
@@ -129,12 +130,11 @@ export class LedgerTransaction {
 
   /** Changes a lot, or makes a new one. Its version, its time of change and its quality as of now are set here. */
   setLot (lot: Lot): void {
-    this.#lots.set(lot.id, {
-      ...lot,
-      quality: qualityAt(lot, this.nowMs, this.times.staleAfterMs),
-      version: (this.#versions.get(lot.id) ?? 0) + 1,
-      changedAtMs: this.nowMs
-    })
+    const next = copyOf(lot)
+    next.quality = qualityAt(lot, this.nowMs, this.times.staleAfterMs)
+    next.version = (this.#versions.get(lot.id) ?? 0) + 1
+    next.changedAtMs = this.nowMs
+    this.#lots.set(lot.id, next)
   }
 
   /** Removes a lot with its sensors and bays, at once: the same transaction may make it anew. */
@@ -182,7 +182,11 @@ export class LedgerTransaction {
     this.#remember(after)
     if (before?.status === 'waiting' && after.status !== 'waiting') this.#left.set(after.id, after)
     if (before?.status !== after.status) {
-      this.audit({ lot: after.lot, type: `reservation.${after.status}`, reservation: after.id, ...cause, ...(before && { before: before.status }), after: after.status })
+      const entry: Writable<AuditEntry> = { lot: after.lot, type: `reservation.${after.status}`, reservation: after.id, who: cause.who, after: after.status }
+      if (cause.address !== undefined) entry.address = cause.address
+      if (cause.why !== undefined) entry.why = cause.why
+      if (before !== null) entry.before = before.status
+      this.audit(entry)
     }
   }
 
@@ -194,18 +198,22 @@ export class LedgerTransaction {
   #move (id: Id, before: Reservation | null, after: Reservation | null, carCountedElsewhere: boolean): void {
     const lot = this.lot(id)
     if (!lot) throw new Error(`the reservation ${(after ?? before)?.id} is of the lot ${id}, which is not loaded`)
-    let next = lotAfter(lot, before, after, carCountedElsewhere)
+    const next = lotAfter(lot, before, after, carCountedElsewhere)
     // Where requests count, arrive and depart are the word on the lot that sensors are elsewhere.
-    if (next.counted !== lot.counted) next = { ...next, heardAtMs: this.nowMs, corrected: { sensor: null, said: 'delta', atMs: this.nowMs } }
+    if (next.counted !== lot.counted) {
+      next.heardAtMs = this.nowMs
+      next.corrected = { sensor: null, said: 'delta', atMs: this.nowMs }
+    }
     const [from, to] = [before && windowOf(before), after && windowOf(after)]
     if (from?.fromMs !== to?.fromMs || from?.toMs !== to?.toMs) {
       const overlaps = this.#windowsOf(id)
       if (from) overlaps?.remove(from)
       if (to) overlaps?.add(to)
-      next = { ...next, windowsVersion: next.windowsVersion + 1 }
+      next.windowsVersion++
     }
     const dueAtMs = after?.dueAtMs ?? null
-    this.setLot(dueAtMs !== null && (next.dueAtMs === null || dueAtMs < next.dueAtMs) ? { ...next, dueAtMs } : next)
+    if (dueAtMs !== null && (next.dueAtMs === null || dueAtMs < next.dueAtMs)) next.dueAtMs = dueAtMs
+    this.setLot(next)
   }
 
   /** The windows of a loaded lot if they are in memory. From now on they are this transaction's. */

@@ -6,9 +6,10 @@
 //                                                        recount: counted  = occupied, suspect ends
 //                                                        bays:    each bay newer than its last word; counted = taken + unknown
 //   a source whose word no longer stands                      -> its bays are unknown and lapsed
-import { isCountedBesides, type BayState, type Id, type Lot, type Source } from '../../shared/lot.js'
+import { copyOf, isCountedBesides, type BayState, type Id, type Lot, type Source } from '../../shared/lot.js'
 import type { Refusal } from '../../shared/errors.js'
 import { mayArrive, type Reservation, type ReservationTimes } from '../../shared/reservation.js'
+import type { Writable } from '../../shared/writable.js'
 import { admit, superseded, type SensorSeen } from './sequence.js'
 
 interface FromSensor {
@@ -99,32 +100,38 @@ export function apply (world: World, message: SensorMessage, nowMs: number, rule
       const isWhole = message.type === 'bays' && message.whole
       const complete = effect.recount !== undefined || effect.gapsSettled === true || isWhole
       const seen = complete && admission.verdict === 'next' ? superseded(admission.seen) : admission.seen
-      const lot = effect.lot ?? { ...world.lot, heardAtMs: nowMs }
+      const lot = effect.lot ?? heard(world.lot, nowMs)
       // A loss found now does not matter when this very message says the whole truth.
-      const suspect = admission.lost > 0 && !complete ? { ...lot, suspect: true } : lot
-      const stands = message.type === 'bays' && admission.verdict === 'next' && { standsUntilMs: message.standsForMs === null ? null : nowMs + message.standsForMs }
-      return { ...effect, lot: suspect, seen, ...stands, ...(admission.lost > 0 && !isWhole && { lost: admission.lost }), ...(admission.restarted && { restarted: true }) }
+      effect.lot = admission.lost > 0 && !complete ? { ...lot, suspect: true } : lot
+      effect.seen = seen
+      if (message.type === 'bays' && admission.verdict === 'next') effect.standsUntilMs = message.standsForMs === null ? null : nowMs + message.standsForMs
+      if (admission.lost > 0 && !isWhole) effect.lost = admission.lost
+      if (admission.restarted) effect.restarted = true
+      return effect
     }
     default: return admission satisfies never
   }
 }
 
-function applyForm (world: World, message: Exclude<SensorMessage, { type: 'bare' }>, late: boolean, nowMs: number, rules: Rules): Applied {
+function applyForm (world: World, message: Exclude<SensorMessage, { type: 'bare' }>, late: boolean, nowMs: number, rules: Rules): Writable<Applied> {
   switch (message.type) {
     case 'delta': return counted(world, message, nowMs, rules)
-    case 'recount': return late ? { outcome: 'superseded' } : { outcome: 'applied', recount: message.occupied, lot: { ...world.lot, heardAtMs: nowMs } }
+    case 'recount': return late ? { outcome: 'superseded' } : { outcome: 'applied', recount: message.occupied, lot: heard(world.lot, nowMs) }
     case 'bays': return occupiedBays(world, message, late, nowMs, rules)
     default: return message satisfies never
   }
 }
 
-function counted ({ lot, waiting }: World, { delta, plate, sensor }: { delta: number, plate: string | null, sensor: Id | null }, nowMs: number, { times }: Rules): Applied {
+function counted ({ lot, waiting }: World, { delta, plate, sensor }: { delta: number, plate: string | null, sensor: Id | null }, nowMs: number, { times }: Rules): Writable<Applied> {
   const total = lot.counted + delta
   if (Math.abs(total) > MAX_COUNTED) {
     return refused('over_limit', `the count of ${lot.id} would be ${total}, beyond ${MAX_COUNTED}; send a recount`)
   }
   const corrected: Source = { sensor, said: 'delta', atMs: nowMs }
-  const next = { ...lot, counted: total, heardAtMs: nowMs, corrected }
+  const next = copyOf(lot)
+  next.counted = total
+  next.heardAtMs = nowMs
+  next.corrected = corrected
   if (delta < 0) {
     const departed = plate === null ? undefined : waiting.find(({ status }) => status === 'arrived' || status === 'overstayed')
     return { outcome: 'applied', lot: next, ...(departed && { departed }) }
@@ -136,7 +143,7 @@ function counted ({ lot, waiting }: World, { delta, plate, sensor }: { delta: nu
   return { outcome: 'applied', lot: next, ...(expected.length > 0 && { arrived: expected }) }
 }
 
-function occupiedBays ({ lot, bays: known }: World, message: FromSensor & SaidOfBays, late: boolean, nowMs: number, rules: Rules): Applied {
+function occupiedBays ({ lot, bays: known }: World, message: FromSensor & SaidOfBays, late: boolean, nowMs: number, rules: Rules): Writable<Applied> {
   const lists = [...known.values()].some(bay => bay.listed)
   const by = { sensor: message.sensor, epoch: message.epoch, seq: message.seq }
   const changed: Bay[] = []
@@ -153,11 +160,10 @@ function occupiedBays ({ lot, bays: known }: World, message: FromSensor & SaidOf
   if (message.whole && !late) {
     for (const bay of known.values()) if (bay.lapsed && bay.by?.sensor === message.sensor && !message.bays.has(bay.bay)) changed.push({ ...bay, lapsed: false })
   }
-  const heard = { ...lot, heardAtMs: nowMs }
-  if (changed.length === 0) return { outcome: message.bays.size === 0 ? 'applied' : 'superseded', lot: heard }
+  if (changed.length === 0) return { outcome: message.bays.size === 0 ? 'applied' : 'superseded', lot: heard(lot, nowMs) }
   const after = new Map(known)
   for (const bay of changed) after.set(bay.bay, bay)
-  const next = countedByBays(heard, after, { sensor: message.sensor, said: 'bays', atMs: nowMs }, nowMs, rules)
+  const next = countedByBays(heard(lot, nowMs), after, { sensor: message.sensor, said: 'bays', atMs: nowMs }, nowMs, rules)
   if (!lot.baysCover) return { outcome: 'applied', lot: next, bays: changed }
   const complete = !late && [...known.values()].every(bay => !bay.listed || message.bays.has(bay.bay))
   return { outcome: 'applied', lot: complete ? { ...next, suspect: false } : next, bays: changed, ...(complete && { gapsSettled: true }) }
@@ -197,9 +203,15 @@ export function notFree (bays: ReadonlyMap<Id, Bay>): number {
   return cars
 }
 
+function heard (lot: Lot, nowMs: number): Lot {
+  const next = copyOf(lot)
+  next.heardAtMs = nowMs
+  return next
+}
+
 /** A duplicate is a word of the sensor too, but a flood of them must not write the lot each time. */
 function heardAgain (lot: Lot, nowMs: number): { lot?: Lot } {
-  return lot.heardAtMs !== null && nowMs - lot.heardAtMs < HEARD_EVERY_MS ? {} : { lot: { ...lot, heardAtMs: nowMs } }
+  return lot.heardAtMs !== null && nowMs - lot.heardAtMs < HEARD_EVERY_MS ? {} : { lot: heard(lot, nowMs) }
 }
 
 const HEARD_EVERY_MS = 1_000

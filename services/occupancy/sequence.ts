@@ -66,11 +66,13 @@ function first (before: SensorSeen | null, epoch: number, seq: number, nowMs: nu
   const started = seq === 0 ? fresh : { ...forwarded(fresh, seq, nowMs, gapGraceMs), seenLow: 0, seenHigh: 0 }
   // What the epoch before still missed can never come now: it would be too old.
   const lostBefore = before ? before.missing - before.reported : 0
-  return { verdict: 'next', ...telling(started, lostBefore), restarted: before !== null }
+  const { seen, lost } = telling(started, lostBefore)
+  return { verdict: 'next', seen, lost, restarted: before !== null }
 }
 
 function forward (seen: SensorSeen, seq: number, nowMs: number, gapGraceMs: number): Admission {
-  return { verdict: 'next', ...telling(forwarded(seen, seq, nowMs, gapGraceMs), 0), restarted: false }
+  const told = telling(forwarded(seen, seq, nowMs, gapGraceMs), 0)
+  return { verdict: 'next', seen: told.seen, lost: told.lost, restarted: false }
 }
 
 function forwarded (seen: SensorSeen, seq: number, nowMs: number, gapGraceMs: number): SensorSeen {
@@ -78,11 +80,12 @@ function forwarded (seen: SensorSeen, seq: number, nowMs: number, gapGraceMs: nu
   const { low, high } = shifted(seen.seenLow, seen.seenHigh, step)
   const missing = seen.missing + step - 1
   return {
-    ...seen,
+    epoch: seen.epoch,
     high: seq,
     seenLow: low,
     seenHigh: high,
     missing,
+    reported: seen.reported,
     gapDueAtMs: step > 1 && seen.gapDueAtMs === null ? nowMs + gapGraceMs : seen.gapDueAtMs
   }
 }
@@ -99,7 +102,8 @@ function withLate (seen: SensorSeen, position: number, seq: number): SensorSeen 
   const missing = seq === 0 ? seen.missing : seen.missing - 1
   const reported = Math.min(seen.reported, missing)
   return {
-    ...seen,
+    epoch: seen.epoch,
+    high: seen.high,
     seenLow: position < 32 ? (seen.seenLow | (1 << position)) >>> 0 : seen.seenLow,
     seenHigh: position >= 32 ? (seen.seenHigh | (1 << (position - 32))) >>> 0 : seen.seenHigh,
     missing,

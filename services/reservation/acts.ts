@@ -1,11 +1,11 @@
 // The requests that change reservations, inside a transaction: each is decided by the core and saved, or refused.
-import { randomBytes, randomInt } from 'node:crypto'
 import type { Id } from '../../shared/lot.js'
 import { shownReservation, type Reservation, type ReservationEvent } from '../../shared/reservation.js'
 import type { RequestBody, Which } from '../../shared/schemas.js'
 import { answered, refusedAnswer, type Answer } from './answers.js'
 import { msOfMinute, windowOfMinutes } from './calendar.js'
 import { change, choose, decided, extend, isOwn, refuse, reserve, step, wait, type Change, type Decision, type Wish } from './core.js'
+import { newId, newSecret } from './new-names.js'
 import { sha256, type Request } from './requests.js'
 import { newestOf } from './store.js'
 import { promoteWaiting } from './waiting.js'
@@ -95,7 +95,7 @@ async function make (work: Work, request: Request, lotId: Id, plate: string, wis
   const asker = askerOf(request, undefined)
   const tooMany = pending.refusal(plate, asker.actsForOthers ? null : asker.user)
   if (tooMany) return refusedAnswer(tooMany.refusal)
-  const secret = randomBytes(16).toString('base64url')
+  const secret = newSecret()
   const made = how(place.value, plate, wish, asker, { id: newId('R'), secretHash: sha256(secret) }, tx.nowMs, rules)
   if (!made.ok) return refusedAnswer(made.refusal)
   const waits = made.value.status === 'waiting'
@@ -104,7 +104,10 @@ async function make (work: Work, request: Request, lotId: Id, plate: string, wis
   tx.setReservation(null, made.value, causeOf(request))
   if (waits) tx.putOnWaitingList(made.value, request.address)
   pending.note(null, made.value)
-  return answered({ ...shownReservation(made.value), ...(waits && { position: lot.waiting + 1 }), secret })
+  const shown = shownReservation(made.value)
+  if (waits) shown.position = lot.waiting + 1
+  shown.secret = secret
+  return answered(shown)
 }
 
 /** The lot, after those who wait there had their turn: a newcomer never passes them. */
@@ -172,13 +175,4 @@ async function changeAsked (work: Work, { fromMs, toMs, lot: hereId }: Reservati
   const to = body.to === undefined ? null : msOfMinute(body.to, timeZone, 'to')
   if (to?.ok === false) return to
   return decided({ ...where, ...plate, ...(from && { fromMs: from.value }), ...(to && { toMs: to.value }) })
-}
-
-/** Letters and digits that nobody confuses at a counter. */
-const ID_LETTERS = '23456789ABCDEFGHJKMNPQRSTUVWXYZ'
-
-export function newId (prefix: 'R' | 'S'): string {
-  let id = `${prefix}-`
-  for (let i = 0; i < 12; i++) id += ID_LETTERS[randomInt(ID_LETTERS.length)]
-  return id
 }

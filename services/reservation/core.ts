@@ -74,7 +74,7 @@ export function reserve (place: Place, plate: string, wish: Wish, asker: Asker, 
   if (!window.ok) return window
   const refused = admit(place, window.value, nowMs)
   if (refused) return refused
-  return decided(placed({ ...unplaced(place.lot, plate, wish.kind, window.value, asker, fresh, nowMs) }, nowMs, rules.times))
+  return decided(placed(unplaced(place.lot, plate, wish.kind, window.value, asker, fresh, nowMs), nowMs, rules.times))
 }
 
 /** The same, put on the waiting list when the lot is full. */

@@ -53,5 +53,6 @@ export function askerOf (request: Request, secret: string | undefined): Asker {
 }
 
 export function causeOf ({ user, clientId, from }: Request): Cause {
-  return { who: whoIs(user, clientId), ...(from !== null && { address: from }) }
+  const who = whoIs(user, clientId)
+  return from === null ? { who } : { who, address: from }
 }

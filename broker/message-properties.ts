@@ -1,4 +1,4 @@
-// MQTT 5.0 properties between the wire and the Bus.
+// MQTT 5.0 properties between the wire and the Bus, field by field (docs/decisions/018).
 import type { MessageProperties } from '../shared/bus.js'
 import type { Writable } from '../shared/writable.js'
 import type { Properties, UserProperties } from './packets.js'

@@ -66,10 +66,7 @@ export interface Lot {
   readonly tariff: Id
 }
 
-/**
- * A copy to be changed. Field by field, because spreading what was made by spreading takes V8 twenty times as long, and
- * every message and request changes a lot.
- */
+/** A copy to be changed, which every message and request makes: not spread, for the reason in docs/decisions/018. */
 export function copyOf (lot: Lot): Writable<Lot> {
   return {
     id: lot.id,

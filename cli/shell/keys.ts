@@ -14,8 +14,8 @@ const ESCAPE = '\u001b'
 const KEY = new RegExp(`${ESCAPE}(?:\\[[0-9;]*[A-Za-z~]|O[A-Za-z]|[^[O])?|[^]`, 'gu')
 const CTRL_C = '\u0003'
 const CTRL_D = '\u0004'
-/** After Enter a prompt looks at what was typed and ends, in milliseconds; the next key is for the next one. */
-const AFTER_ENTER_MS = 30
+/** A prompt that has not ended so long after Enter, in milliseconds, did not like what was typed: the next key is for it again. */
+const NOT_TAKEN_MS = 500
 
 /** Stands for the terminal's input. Ctrl-C, and Ctrl-D likewise, is no key but the event `leave`. Ends when the terminal does. */
 export class Keys extends Readable {
@@ -25,6 +25,7 @@ export class Keys extends Readable {
   #waiting: string[] = []
   #isWanted = false
   #next: NodeJS.Immediate | NodeJS.Timeout | null = null
+  /** Enter was given, and its prompt may still be open. */
   #rest = false
 
   constructor (input: TerminalInput) {
@@ -33,6 +34,7 @@ export class Keys extends Readable {
     input.on('data', this.#onData)
     input.on('end', this.#onEnd)
     input.pause()
+    this.on('pause', this.#onPromptEnd)
   }
 
   setRawMode (on: boolean): this {
@@ -63,6 +65,16 @@ export class Keys extends Readable {
 
   readonly #onEnd = (): void => { this.push(null) }
 
+  /** A prompt that ends pauses its input: what comes now waits there for the next one. */
+  readonly #onPromptEnd = (): void => {
+    if (!this.#rest) return
+    this.#rest = false
+    if (this.#next === null) return
+    clearTimeout(this.#next as NodeJS.Timeout)
+    this.#next = null
+    this.#give()
+  }
+
   #give (): void {
     if (!this.#isWanted || this.#next !== null) return
     if (this.#waiting.length === 0) {
@@ -82,6 +94,6 @@ export class Keys extends Readable {
       this.#isWanted = false
       this.push(key)
     }
-    this.#next = this.#rest ? setTimeout(give, AFTER_ENTER_MS) : setImmediate(give)
+    this.#next = this.#rest ? setTimeout(give, NOT_TAKEN_MS) : setImmediate(give)
   }
 }

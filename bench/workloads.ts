@@ -26,7 +26,7 @@ export interface AskerParts {
   readonly seed: number
   /** Number of this client in its run. */
   readonly client: number
-  /** 8 letters and digits that no other run against the same broker has: plates and request ids begin with it. */
+  /** 8 letters and digits that no other run against the same broker has: it is in plates and request ids. */
   readonly run: string
   readonly nowMs: number
 }
@@ -129,7 +129,8 @@ export class Asker {
       about.secret.copy(template.hole('secret'))
     }
     if (requestIds && act !== 'availability' && act !== 'availability of a window') {
-      template.hole('requestId').write(`${run}-${client.toString(36).padStart(4, '0')}-${number.padStart(10, '0')}`, 0, REQUEST_ID_BYTES, 'latin1')
+      // The number first: as in the ids of the command line (shared/requester.ts), those of one time lie side by side.
+      template.hole('requestId').write(`${run}${number.padStart(12, '0')}${client.toString(36).padStart(4, '0')}`, 0, REQUEST_ID_BYTES, 'latin1')
     }
   }
 

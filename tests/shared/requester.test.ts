@@ -98,14 +98,16 @@ describe('a request', () => {
   })
 
   test('carries a requestId when it changes something, its caller\'s if it has one, and none when it only reads', async () => {
-    const { requester, asked } = await start(answer)
+    const { requester, asked, clock } = await start(answer)
     await requester.request('reserve', {})
     await requester.request('reserve', {})
     await requester.request('reserve', { requestId: 'mine-0123456789abcdef' })
     await requester.request('lots')
     const ids = asked.map(({ body }) => body.requestId)
-    expect(ids[0]).toMatch(/^[A-Za-z0-9_-]{22}$/)
+    expect(ids[0]).toMatch(/^[0-9a-z]{9}-[A-Za-z0-9_-]{16}$/)
     expect(ids[1]).not.toBe(ids[0])
+    // The time comes first, so that the index of the stored replies grows at its end.
+    expect(parseInt(String(ids[0]), 36)).toBe(clock.nowMs())
     expect(ids.slice(2)).toEqual(['mine-0123456789abcdef', undefined])
   })
 

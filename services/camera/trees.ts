@@ -51,29 +51,47 @@ export function scoreOf (trees: readonly Tree[], features: Float64Array): number
 /** Trains on at least one sample. */
 export function growTrees ({ features, taken, weights }: Samples, random: Random, options: TreeOptions = TREE_OPTIONS): Tree[] {
   const width = features[0]?.length ?? 0
-  const edges = Array.from({ length: width }, (_, feature) => edgesOf(Float64Array.from(features, row => row[feature] as number)))
-  const bins = edges.map((bounds, feature) => Uint8Array.from(features, row => binOf(bounds, row[feature] as number)))
+  const columns = Array.from({ length: width }, (_, feature) => columnOf(features, feature))
+  const edges = columns.map(column => edgesOf(column.slice()))
+  const bins = columns.map((column, feature) => binsOf(column, edges[feature] as number[]))
   const scores = new Float64Array(features.length)
   const [slopes, curves] = [new Float64Array(features.length), new Float64Array(features.length)]
+  const rows = new Int32Array(features.length)
   const trees: Tree[] = []
   for (let round = 0; round < options.trees; round++) {
-    const rows: number[] = []
+    let count = 0
     for (let i = 0; i < features.length; i++) {
       if (random.next() >= options.sampleShare) continue
       const chance = 1 / (1 + Math.exp(-(scores[i] as number)))
       slopes[i] = (weights[i] as number) * ((taken[i] ? 1 : 0) - chance)
       curves[i] = (weights[i] as number) * Math.max(1e-6, chance * (1 - chance))
-      rows.push(i)
+      rows[count++] = i
     }
     const chosen = bins.map((_, feature) => feature).filter(() => random.next() < options.featureShare)
-    const tree = growTree({ bins, edges, slopes, curves, chosen, options }, rows)
-    features.forEach((row, i) => { scores[i] = (scores[i] as number) + scoreOf([tree], row) })
+    const tree = growTree({ bins, edges, slopes, curves, chosen, options }, rows.slice(0, count))
+    addScores(tree, columns, scores)
     trees.push(tree)
   }
   return trees
 }
 
-/** Bounds between bins that hold about as many values each. */
+/** Adds what one tree gives each sample. */
+function addScores ({ features, thresholds, leaves }: Tree, columns: readonly Float64Array[], scores: Float64Array): void {
+  const asked = features.map(feature => columns[feature] as Float64Array)
+  for (let i = 0; i < scores.length; i++) {
+    let node = 0
+    while (node < QUESTIONS) node = ((asked[node] as Float64Array)[i] as number) < (thresholds[node] as number) ? 2 * node + 1 : 2 * node + 2
+    scores[i] = (scores[i] as number) + (leaves[node - QUESTIONS] as number)
+  }
+}
+
+function columnOf (features: readonly Float64Array[], feature: number): Float64Array {
+  const column = new Float64Array(features.length)
+  for (let i = 0; i < column.length; i++) column[i] = (features[i] as Float64Array)[feature] as number
+  return column
+}
+
+/** Bounds between bins that hold about as many values each. Sorts `values`. */
 function edgesOf (values: Float64Array): number[] {
   const sorted = values.sort()
   const bounds: number[] = []
@@ -85,15 +103,21 @@ function edgesOf (values: Float64Array): number[] {
   return bounds
 }
 
-/** How many bounds are at or below the value. */
-function binOf (bounds: readonly number[], value: number): number {
-  let [low, high] = [0, bounds.length]
-  while (low < high) {
-    const half = (low + high) >> 1
-    if (value < (bounds[half] as number)) high = half
-    else low = half + 1
+/** For each value, how many bounds are at or below it. */
+function binsOf (column: Float64Array, bounds: readonly number[]): Uint8Array {
+  const bins = new Uint8Array(column.length)
+  for (let i = 0; i < column.length; i++) {
+    const value = column[i] as number
+    let low = 0
+    let high = bounds.length
+    while (low < high) {
+      const half = (low + high) >> 1
+      if (value < (bounds[half] as number)) high = half
+      else low = half + 1
+    }
+    bins[i] = low
   }
-  return low
+  return bins
 }
 
 interface Ground {
@@ -105,9 +129,9 @@ interface Ground {
   readonly options: TreeOptions
 }
 
-function growTree (ground: Ground, rows: readonly number[]): Tree {
+function growTree (ground: Ground, rows: Int32Array): Tree {
   const [features, thresholds, leaves] = [new Array<number>(QUESTIONS).fill(0), new Array<number>(QUESTIONS).fill(0), new Array<number>(LEAVES).fill(0)]
-  const grow = (node: number, here: readonly number[]): void => {
+  const grow = (node: number, here: Int32Array): void => {
     if (node >= QUESTIONS) {
       let [slope, curve] = [0, 0]
       for (const row of here) {
@@ -121,39 +145,56 @@ function growTree (ground: Ground, rows: readonly number[]): Tree {
     // Without a question worth asking, all go the same way: no value is below -1e9.
     features[node] = feature
     thresholds[node] = bin < 0 ? -1e9 : ground.edges[feature]?.[bin] as number
-    const isBelow = (row: number): boolean => bin >= 0 && (ground.bins[feature]?.[row] as number) <= bin
-    grow(2 * node + 1, here.filter(isBelow))
-    grow(2 * node + 2, here.filter(row => !isBelow(row)))
+    const [below, others] = parted(here, ground.bins[feature] as Uint8Array, bin)
+    grow(2 * node + 1, below)
+    grow(2 * node + 2, others)
   }
   grow(0, rows)
   return { features, thresholds, leaves }
 }
 
+/** The rows up to this bin and the others, each in their order. */
+function parted (rows: Int32Array, column: Uint8Array, bin: number): [below: Int32Array, others: Int32Array] {
+  const [below, others] = [new Int32Array(rows.length), new Int32Array(rows.length)]
+  let [belows, rest] = [0, 0]
+  for (let i = 0; i < rows.length; i++) {
+    const row = rows[i] as number
+    if ((column[row] as number) <= bin) below[belows++] = row
+    else others[rest++] = row
+  }
+  return [below.subarray(0, belows), others.subarray(0, rest)]
+}
+
 /** The feature, and the last bin that is below the threshold; -1 when no question helps. */
-function bestQuestion ({ bins, edges, slopes, curves, chosen, options }: Ground, rows: readonly number[]): { feature: number, bin: number } {
-  let best = { feature: 0, bin: -1, gain: 1e-6 }
+function bestQuestion ({ bins, edges, slopes, curves, chosen, options }: Ground, rows: Int32Array): { feature: number, bin: number } {
+  // What each feature is added up from, in the order of the rows: side by side in memory.
+  const [slopeHere, curveHere] = [new Float64Array(rows.length), new Float64Array(rows.length)]
+  let [allSlope, allCurve] = [0, 0]
+  for (let i = 0; i < rows.length; i++) {
+    const row = rows[i] as number
+    allSlope += slopeHere[i] = slopes[row] as number
+    allCurve += curveHere[i] = curves[row] as number
+  }
+  const worth = (slope: number, curve: number): number => slope * slope / (curve + options.shrinkage)
+  const worthOfAll = worth(allSlope, allCurve)
+  const best = { feature: 0, bin: -1, gain: 1e-6 }
   const [slopeOf, curveOf] = [new Float64Array(BINS), new Float64Array(BINS)]
   for (const feature of chosen) {
     slopeOf.fill(0)
     curveOf.fill(0)
     const column = bins[feature] as Uint8Array
-    let [allSlope, allCurve] = [0, 0]
-    for (const row of rows) {
-      const bin = column[row] as number
-      const [slope, curve] = [slopes[row] as number, curves[row] as number]
-      slopeOf[bin] = (slopeOf[bin] as number) + slope
-      curveOf[bin] = (curveOf[bin] as number) + curve
-      allSlope += slope
-      allCurve += curve
+    for (let i = 0; i < rows.length; i++) {
+      const bin = column[rows[i] as number] as number
+      slopeOf[bin] = (slopeOf[bin] as number) + (slopeHere[i] as number)
+      curveOf[bin] = (curveOf[bin] as number) + (curveHere[i] as number)
     }
-    const worth = (slope: number, curve: number): number => slope * slope / (curve + options.shrinkage)
     let [slope, curve] = [0, 0]
     for (let bin = 0; bin < (edges[feature]?.length ?? 0); bin++) {
       slope += slopeOf[bin] as number
       curve += curveOf[bin] as number
       if (Math.min(curve, allCurve - curve) * 4 < options.leastLeaf) continue
-      const gain = worth(slope, curve) + worth(allSlope - slope, allCurve - curve) - worth(allSlope, allCurve)
-      if (gain > best.gain) best = { feature, bin, gain }
+      const gain = worth(slope, curve) + worth(allSlope - slope, allCurve - curve) - worthOfAll
+      if (gain > best.gain) Object.assign(best, { feature, bin, gain })
     }
   }
   return best

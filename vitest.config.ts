@@ -11,7 +11,9 @@ export default defineConfig({
     // A worker runs its files one after the other with the modules of the first, which halves the time of all. So a file closes what it
     // opens, and hooks belong into tests: at the top of a module that several files import they would run for the first of them alone.
     isolate: false,
-    testTimeout: 30_000,
-    hookTimeout: 30_000
+    // Against a test that hangs, no measure of speed: a busy machine takes many times what an idle one does.
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
+    expect: { poll: { timeout: 60_000 } }
   }
 })

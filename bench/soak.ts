@@ -24,8 +24,8 @@ const REQUESTS_PER_SECOND = 200
 const SLICE_SECONDS = 10
 const SAMPLE_MS = 1_000
 const GATES = 'soak'
-/** From fewer samples nobody could tell a slope from the noise. */
-const LEAST_SAMPLES = 4
+/** From fewer samples, one a second, nobody could tell a slope from the noise. */
+const LEAST_SAMPLES = 30
 const HOUR_MS = 3_600_000
 
 const MINUTE_AXIS = { name: 'time', unit: 'min' }

@@ -19,7 +19,7 @@ test('who keeps the ledger in a file never loads the driver of PostgreSQL', () =
 
 describe.skipIf(ABSENT !== null)(`the commands with a database${SKIPPED}`, () => {
   const server = serverOfFile()
-  const run = (...args: string[]) => spawnSync(process.execPath, [PROGRAM, ...args], { encoding: 'utf8', timeout: 20_000 })
+  const run = (...args: string[]) => spawnSync(process.execPath, [PROGRAM, ...args], { encoding: 'utf8', timeout: 60_000 })
 
   test('two processes share it, a third of the same name is refused, and no password is shown', async () => {
     const url = (await server().database()).replace('parkmq@', 'parkmq:hidden-word@')

@@ -33,10 +33,7 @@ export function connectSqlite (file: string): SqliteConnection {
   const database: Database = {
     kysely: new Kysely<Tables>({ dialect: new SqliteDialect({ database: statements }) }),
     engine: 'sqlite',
-    runEach: (text, rows) => {
-      const statement = statements.prepare(text)
-      for (const row of rows) statement.run(row)
-    }
+    runNow: (text, cells) => { statements.prepare(text).run(cells) }
   }
   return { driver, database }
 }

@@ -15,7 +15,7 @@ import { killAll, startAll, stopAll } from './running.js'
 import { healthText } from './report.js'
 import { writeConfigurations } from './starting.js'
 import { createSteps } from './steps.js'
-import { TARGETS, unitsOfTarget } from './targets.js'
+import { TARGETS, unitsOfTargets } from './targets.js'
 
 const FOLDER = 'parkmq-cluster'
 const MOST_NODES = 9
@@ -92,9 +92,7 @@ async function status ({ folder, json }: StatusOptions): Promise<void> {
 
 async function signal (names: readonly string[], { folder }: FolderOptions, signal: 'SIGKILL' | 'SIGSTOP' | 'SIGCONT', done: string): Promise<void> {
   const cluster = readCluster(folder)
-  // Who is what, is asked only where it matters: a name with a number is known, and asking takes a while when something hangs.
-  const health = names.every(name => /\d$/.test(name)) ? { well: true, parts: [] } : await askHealth(cluster)
-  const chosen = names.map(name => ({ name, units: unitsOfTarget(name, cluster, health) }))
+  const chosen = await unitsOfTargets(names, cluster)
   const running = findProcesses(cluster)
   const dead = chosen.find(({ units }) => !units.some(unit => running.has(unit)))
   if (dead !== undefined) throw new OperatorError('already_dead', `${dead.name} is dead already: \`parkmq cluster heal\` starts it again`)

@@ -1,5 +1,5 @@
 // One transaction of the ledger as its services see it: lots are loaded with their due transitions applied, changes are
-// collected, and everything is written at its end with a fixed number of statements, whatever the size of the batch.
+// collected, and everything is written at its end with few statements, whatever the size of the batch (rows.ts).
 import { copyOf, qualityAt, type Id, type Lot } from '../shared/lot.js'
 import type { ReplyAddress } from '../shared/request-envelope.js'
 import { lotAfter, windowOf, type Reservation, type ReservationTimes } from '../shared/reservation.js'

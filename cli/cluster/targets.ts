@@ -15,7 +15,7 @@ export const TARGETS = `
   etcd-leader              the member of etcd that leads`
 
 /** Nobody has a role for a moment after each failover, and Patroni is slow to tell on a busy machine. */
-const ROLE_KNOWN_WITHIN_MS = 15_000
+const ROLE_KNOWN_WITHIN_MS = 30_000
 const ASK_AGAIN_MS = 200
 
 /** Nobody is known to have the role. */

@@ -192,6 +192,7 @@ describe.skipIf(ABSENT !== null)(`several nodes on one database${SKIPPED}`, () =
     await display?.end()
     await nodes[1]?.app.stop()
     await one?.request('reserve', { lot: 'A', plate: 'LATE' })
+    await expect.poll(() => held(one)).toHaveLength(61)
     await expect.poll(async () => await server().query(url, 'select position::int as position from cursors where name = \'events@a\'')).toEqual([{ position: held(one)[60] }])
     const again = await startNode(url, 'b', { ...settings, data })
     // MQTT.js listens only when it is connected, which is too late for a session that has something for it.

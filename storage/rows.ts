@@ -10,12 +10,9 @@ export type Engine = 'sqlite' | 'postgres'
 export interface Database {
   readonly kysely: Kysely<Tables>
   readonly engine: Engine
-  /** SQLite alone: runs a statement with these cells, at once, in the transaction that is open. */
-  readonly runNow?: (text: string, cells: readonly Cell[]) => void
+  /** SQLite alone: writes these rows at once, in the transaction that is open. `textOf`: the statement that takes the cells of so many rows. */
+  readonly runEach?: (textOf: (rows: number) => string, rows: readonly (readonly Cell[])[]) => void
 }
-
-/** Rows of one statement on SQLite: its call costs as much as four rows. A power of two, so that there are few texts. */
-const MOST_ROWS_AT_ONCE = 32
 
 /** A value that JSON and both engines carry unchanged. */
 export type Cell = string | number | null
@@ -108,17 +105,11 @@ export async function insertRows<T extends keyof Tables, C extends keyof Tables[
 ): Promise<void> {
   if (rows.length === 0) return
   const shape = `insert ${table} ${columns.join(' ')} / ${keys.join(' ')} / ${stay.join(' ')}`
-  if (database.runNow) {
-    for (let at = 0; at < rows.length;) {
-      const count = rowsAtOnce(rows.length - at)
-      const cells: Cell[] = []
-      for (let i = at; i < at + count; i++) for (const column of columns) cells.push(rows[i]?.[column] as Cell)
-      database.runNow(textOf(database, `${shape} / ${count}`, () => insertion(table, columns, keys, stay, places(columns.length, count))), cells)
-      at += count
-    }
+  const cells = rows.map(row => columns.map(column => row[column] as Cell))
+  if (database.runEach) {
+    database.runEach(count => textOf(database, `${shape} / ${count}`, () => insertion(table, columns, keys, stay, places(columns.length, count))), cells)
     return
   }
-  const cells = rows.map(row => columns.map(column => row[column] as Cell))
   await database.kysely.executeQuery(statement(database, shape, JSON.stringify(cells), () => {
     const given = jsonRows(database.engine, columns.map(column => [column, COLUMN_TYPES[table][column]]), [])
     return insertion(table, columns, keys, stay, sql`select * from ${given} as given`)
@@ -131,11 +122,6 @@ function insertion<T extends keyof Tables> (table: T, columns: readonly (keyof T
   const replaced = columns.filter(column => !stays.has(column)).map(column => sql`${sql.ref(column)} = excluded.${sql.ref(column)}`)
   const onConflict = keys.length === 0 ? sql`` : sql` on conflict (${sql.join(keys.map(key => sql.ref(key)))}) do update set ${sql.join(replaced)}`
   return sql`insert into ${sql.table(table)} (${into}) ${rows}${onConflict}`
-}
-
-/** The greatest power of two that is not more than `rows`, or than what one statement takes. */
-function rowsAtOnce (rows: number): number {
-  return Math.min(MOST_ROWS_AT_ONCE, 2 ** (31 - Math.clz32(rows)))
 }
 
 /** `values (?, ?), (?, ?)` */

@@ -6,13 +6,15 @@ import Driver from 'libsql'
 import { Kysely, SqliteDialect, type SqliteDatabase, type SqliteStatement } from 'kysely'
 import { messageOf, OperatorError } from '../shared/errors.js'
 import { appliedMigrations, migrate, migrations } from './migrations/index.js'
-import type { Database } from './rows.js'
+import type { Cell, Database } from './rows.js'
 import { makeFolder, makePrivateFile, placeOf, PRAGMAS, refuseForeignFile } from './sqlite-file.js'
 import type { Tables } from './tables.js'
 
 /** `pkmq`: marks the file as ours (https://www.sqlite.org/fileformat.html#application_id). */
 const APPLICATION_ID = 0x706b6d71
 const MOST_CACHED_STATEMENTS = 200
+/** A call of the driver costs as much as four rows. A power of two, so that there are few texts. */
+const MOST_ROWS_AT_ONCE = 32
 
 export interface OpenedSqlite {
   readonly database: Database
@@ -33,7 +35,15 @@ export function connectSqlite (file: string): SqliteConnection {
   const database: Database = {
     kysely: new Kysely<Tables>({ dialect: new SqliteDialect({ database: statements }) }),
     engine: 'sqlite',
-    runNow: (text, cells) => { statements.prepare(text).run(cells) }
+    runEach: (textOf, rows) => {
+      for (let at = 0; at < rows.length;) {
+        const count = rowsAtOnce(rows.length - at)
+        const cells: Cell[] = []
+        for (let i = at; i < at + count; i++) cells.push(...rows[i] ?? [])
+        statements.prepare(textOf(count)).run(cells)
+        at += count
+      }
+    }
   }
   return { driver, database }
 }
@@ -125,6 +135,11 @@ export async function refuseForeign (database: Database, driver: Driver.Database
   if (unknown.length > 0) {
     throw new OperatorError('newer_file', `${file} was written by a newer parkmq (it has the change ${unknown.join(', ')}); install that version, or restore a backup made before it`)
   }
+}
+
+/** The greatest power of two that is not more than `rows`, or than what one statement takes. */
+function rowsAtOnce (rows: number): number {
+  return Math.min(MOST_ROWS_AT_ONCE, 2 ** (31 - Math.clz32(rows)))
 }
 
 /** Kysely prepares at each call; the texts are few (rows.ts), so each is prepared once. */

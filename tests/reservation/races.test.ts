@@ -19,7 +19,7 @@ const HOLD_MS = 300_000
 interface Asked { method: 'book' | 'reserve', body: { lot: string, plate: string, requestId: string, from?: string, to?: string }, window: { from: number, to: number } }
 interface Listed { reservation: string, status: string, from: string, until: string }
 
-test(`2,000 racing requests over 100 connections (seed ${SEED}): never more than the places, never a wrong refusal, every reply repeatable`, async () => {
+test(`2,000 racing requests over 100 connections (seed ${SEED}): never more than the places, never a wrong refusal, every reply repeatable`, { timeout: 120_000 }, async () => {
   const { below, chance } = choicesOf(SEED)
   const { url } = await startTestApp({ clock: new ManualClock(NOW), settings: { lots: [{ lot: 'RACE', capacity: CAPACITY, timeZone: 'UTC' }], times: { holdMs: HOLD_MS } } })
   const clients = await Promise.all(Array.from({ length: CONNECTIONS }, async () => await AskingClient.connect(url)))

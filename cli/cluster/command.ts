@@ -15,11 +15,13 @@ import { killAll, startAll, stopAll } from './running.js'
 import { healthText } from './report.js'
 import { writeConfigurations } from './starting.js'
 import { createSteps } from './steps.js'
-import { TARGETS, unitsOfTargets } from './targets.js'
+import { TARGETS, unitsOfTarget } from './targets.js'
 
 const FOLDER = 'parkmq-cluster'
 const MOST_NODES = 9
 const KILLED_MS = 10_000
+/** Nobody has a role for a moment after each failover, and Patroni is slow to tell on a busy machine. */
+const ROLE_KNOWN_WITHIN_MS = 30_000
 
 interface FolderOptions { folder: string }
 interface UpOptions extends FolderOptions { nodes: string, databases: string, config?: string }
@@ -92,7 +94,7 @@ async function status ({ folder, json }: StatusOptions): Promise<void> {
 
 async function signal (names: readonly string[], { folder }: FolderOptions, signal: 'SIGKILL' | 'SIGSTOP' | 'SIGCONT', done: string): Promise<void> {
   const cluster = readCluster(folder)
-  const chosen = await unitsOfTargets(names, cluster)
+  const chosen = await chosenUnits(names, cluster)
   const running = findProcesses(cluster)
   const dead = chosen.find(({ units }) => !units.some(unit => running.has(unit)))
   if (dead !== undefined) throw new OperatorError('already_dead', `${dead.name} is dead already: \`parkmq cluster heal\` starts it again`)
@@ -101,6 +103,22 @@ async function signal (names: readonly string[], { folder }: FolderOptions, sign
   const pids = signalUnits(cluster, units, signal)
   if (signal === 'SIGKILL') await areGone(pids, KILLED_MS)
   process.stdout.write(`${done}: ${shownUnits(units, running)} (${pids.length} ${pids.length === 1 ? 'process' : 'processes'})\n`)
+}
+
+/** What each name stands for, as soon as it is known who has the roles that are named. */
+async function chosenUnits (names: readonly string[], cluster: Cluster): Promise<{ name: string, units: Unit[] }[]> {
+  // Who is what, is asked only where it matters: a name with a number is known, and asking takes a while when something hangs.
+  const isKnown = names.every(name => /\d$/.test(name))
+  let chosen: { name: string, units: Unit[] }[] = []
+  await createSteps(new AbortController().signal).until(async () => {
+    const health = isKnown ? { well: true, parts: [] } : await askHealth(cluster)
+    const found = names.map(name => ({ name, units: unitsOfTarget(name, cluster, health) }))
+    const unknown = found.find(({ units }) => units === null)
+    if (unknown !== undefined) return `nobody knows now which one ${unknown.name} is: \`parkmq cluster status\` shows what there is, or name it, such as db-1`
+    chosen = found.map(({ name, units }) => ({ name, units: units ?? [] }))
+    return null
+  }, ROLE_KNOWN_WITHIN_MS)
+  return chosen
 }
 
 function shownUnits (units: readonly Unit[], running: ReadonlyMap<Unit, unknown>): string {

@@ -1,7 +1,6 @@
 // The names that `kill`, `pause` and `resume` take, and what each of them is at this moment.
-import { OperatorError } from '../../shared/errors.js'
 import { UsageError } from '../client.js'
-import { askHealth, type Health } from './health.js'
+import type { Health } from './health.js'
 import type { Cluster } from './plan.js'
 import { unitsOf, type Unit } from './processes.js'
 
@@ -14,41 +13,12 @@ export const TARGETS = `
   primary, standby         PostgreSQL of the primary, of the synchronous standby; so too db-primary, machine-primary, db-standby, machine-standby
   etcd-leader              the member of etcd that leads`
 
-/** Nobody has a role for a moment after each failover, and Patroni is slow to tell on a busy machine. */
-const ROLE_KNOWN_WITHIN_MS = 30_000
-const ASK_AGAIN_MS = 200
-
-/** Nobody is known to have the role. */
-class NobodyKnows extends OperatorError {}
-
-export interface Chosen {
-  readonly name: string
-  readonly units: readonly Unit[]
-}
-
-/**
- * The units that each name stands for now; waits until it is known who has a role that is named.
- * Throws `UsageError` that names what there is, and `OperatorError` `nobody_knows`.
- */
-export async function unitsOfTargets (names: readonly string[], cluster: Cluster): Promise<Chosen[]> {
-  // Who is what, is asked only where it matters: a name with a number is known, and asking takes a while when something hangs.
-  const isKnown = names.every(name => /\d$/.test(name))
-  const untilMs = performance.now() + ROLE_KNOWN_WITHIN_MS
-  for (;;) {
-    const health = isKnown ? { well: true, parts: [] } : await askHealth(cluster)
-    try {
-      return names.map(name => ({ name, units: unitsOfTarget(name, cluster, health) }))
-    } catch (error) {
-      if (!(error instanceof NobodyKnows) || performance.now() > untilMs) throw error
-    }
-    await new Promise(resolve => setTimeout(resolve, ASK_AGAIN_MS))
-  }
-}
-
-function unitsOfTarget (target: string, cluster: Cluster, health: Health): Unit[] {
+/** The units that a name stands for; null while nobody is known to have its role. Throws `UsageError` that names what there is. */
+export function unitsOfTarget (target: string, cluster: Cluster, health: Health): Unit[] | null {
   const [, kind, which] = /^(?:(node|db|postgres|etcd|machine)-)?(\d+|primary|standby|leader)$/.exec(target) ?? []
   if (which === undefined || (kind === undefined && !isRole(which))) throw new UsageError(`${target} is nothing of this cluster: there are\n${namesOf(cluster).join(', ')}, primary, standby, etcd-leader, machine-1 and so on`)
   const n = numberOf(which, kind, target, health)
+  if (n === null) return null
   const there = new Set(unitsOf(cluster))
   const named: Unit[] = {
     node: [`node-${n}` as const],
@@ -66,14 +36,13 @@ function isRole (which: string): boolean {
   return which === 'primary' || which === 'standby'
 }
 
-function numberOf (which: string, kind: string | undefined, target: string, { parts }: Health): number {
+function numberOf (which: string, kind: string | undefined, target: string, { parts }: Health): number | null {
   if (/^\d+$/.test(which)) return Number(which)
   const role = which === 'standby' ? 'sync standby' : which
   const fits = which === 'leader' ? kind === 'etcd' : kind !== 'etcd' && kind !== 'node'
   if (!fits) throw new UsageError(`${target} is nothing of this cluster: a leader is of etcd, primary and standby are of the database`)
   const name = parts.find(part => part.role === role)?.name
-  if (name === undefined) throw new NobodyKnows('nobody_knows', `nobody knows which one is the ${role} now: \`parkmq cluster status\` shows what there is, or name it, such as db-1`)
-  return Number(name.split('-')[1])
+  return name === undefined ? null : Number(name.split('-')[1])
 }
 
 function namesOf ({ nodes, databases, etcd }: Cluster): string[] {

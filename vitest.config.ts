@@ -11,9 +11,7 @@ export default defineConfig({
     // A worker runs its files one after the other with the modules of the first, which halves the time of all. So a file closes what it
     // opens, and hooks belong into tests: at the top of a module that several files import they would run for the first of them alone.
     isolate: false,
-    // Against a test that hangs, no measure of speed: a busy machine takes many times what an idle one does.
-    testTimeout: 120_000,
-    hookTimeout: 120_000,
-    expect: { poll: { timeout: 60_000 } }
+    testTimeout: 30_000,
+    hookTimeout: 30_000
   }
 })

@@ -250,7 +250,7 @@ describe('parkmq bench', () => {
     for (const said of ['usage: parkmq bench [scenario ...] [options]', '  baseline  ', '--clients n,n', '--report DIR --from DIR/results.json']) expect(stdout).toContain(said)
   })
 
-  test('measures, writes the report, and says what it has not measured', () => {
+  test('measures, writes the report, and says what it has not measured', { timeout: 60_000 }, () => {
     const folder = testFolder()
     // What a person has set for a parkmq of their own is not what is measured: silent, it would never say that it is ready.
     vi.stubEnv('PARKMQ_LOG_LEVEL', 'silent')
@@ -263,7 +263,7 @@ describe('parkmq bench', () => {
     expect(readFileSync(join(folder, 'report.md'), 'utf8')).toContain('- `baseline`: not run')
   })
 
-  test('what takes longer than --limit is given up with code 1; the report says so', () => {
+  test('what takes longer than --limit is given up with code 1; the report says so', { timeout: 90_000 }, () => {
     const folder = testFolder()
     const temp = join(testFolder(), 'temp')
     mkdirSync(temp)
@@ -278,7 +278,7 @@ describe('parkmq bench', () => {
     expect(readdirSync(temp)).toEqual([])
   })
 
-  test('Ctrl-C ends everything that was started, and its folders are gone', async () => {
+  test('Ctrl-C ends everything that was started, and its folders are gone', { timeout: 60_000 }, async () => {
     const temp = join(testFolder(), 'temp')
     mkdirSync(temp)
     const child = spawn(process.execPath, [PROGRAM, 'bench', 'mixed', '--systems', 'parkmq,aedes-echo', '--seconds', '60', '--report', join(temp, '../report')], { env: { ...process.env, TMPDIR: temp }, stdio: ['ignore', 'ignore', 'pipe'] })
@@ -290,12 +290,12 @@ describe('parkmq bench', () => {
     const started = await vi.waitUntil(() => {
       const found = childrenOf(child.pid)
       return found.length >= 4 && readdirSync(temp).length > 0 ? found : null
-    }, { timeout: 60_000, interval: 50 })
+    }, { timeout: 30_000, interval: 50 })
     onTestFinished(() => { for (const pid of started) if (isRunning(pid)) process.kill(pid, 'SIGKILL') })
     child.kill('SIGINT')
     expect(await ended).toEqual([130, null])
     expect(said).toContain('what was measured until now becomes a report with --report')
-    await vi.waitUntil(() => started.every(pid => !isRunning(pid)), { timeout: 60_000, interval: 20 })
+    await vi.waitUntil(() => started.every(pid => !isRunning(pid)), { timeout: 10_000, interval: 20 })
     expect(readdirSync(temp)).toEqual([])
   })
 })

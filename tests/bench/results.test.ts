@@ -80,7 +80,7 @@ describe('the command', () => {
     expect(Object.keys(others).filter(name => name.startsWith('refused ')).map(name => [name, others[name]])).toEqual([])
   }
 
-  test('baseline: every system answers all that it is asked, and the figures are in the file', async () => {
+  test('baseline: every system answers all that it is asked, and the figures are in the file', { timeout: 120_000 }, async () => {
     const { format, machine, versions, scenarios } = await run('baseline', '--rounds', '1', '--seconds', '0.1', '--clients', '2', '--rate', '100')
     expect(format).toBe(1)
     expect(machine.syncMs).toBeGreaterThan(0)
@@ -95,7 +95,7 @@ describe('the command', () => {
     expect(baseline?.ratios.every(({ numerator, rounds }) => numerator === 'parkmq' && rounds.length === 1)).toBe(true)
   })
 
-  test('stress and ingest: every sensor message is acknowledged and heard of', async () => {
+  test('stress and ingest: every sensor message is acknowledged and heard of', { timeout: 120_000 }, async () => {
     const [{ scenarios: [stress] }, { scenarios: [ingest] }] = await Promise.all([
       run('stress', '--rounds', '1', '--seconds', '0.1'),
       run('ingest', '--rounds', '1', '--messages', '300', '--publishers', '1,3', '--window', '8', '--systems', 'parkmq,mosquitto-forward,service')

@@ -78,7 +78,8 @@ test('idle clients grow to a number, and those that are there stay', async () =>
   clients.close()
 })
 
-describe('on the command line', () => {
+// Each starts parkmq several times, which takes half a minute on a slow machine.
+describe('on the command line', { timeout: 120_000 }, () => {
   function run (...args: string[]): ScenarioResult {
     const file = join(testFolder(), 'results.json')
     const { status, stderr } = spawnSync(process.execPath, [MAIN, ...args, '--results', file], { encoding: 'utf8' })

@@ -210,7 +210,7 @@ describe('while the disk does not work', () => {
     expect(publishesIn(reader)).toHaveLength(20)
   })
 
-  test('a publisher is closed without acknowledgement when that lasts, and loses nothing', async () => {
+  test('a publisher is closed without acknowledgement when that lasts, and loses nothing', { timeout: 20_000 }, async () => {
     const broker = await startGatedBroker()
     await offline(broker, 'away', 'kept')
     broker.store.failing = true
@@ -218,7 +218,7 @@ describe('while the disk does not work', () => {
     sender.send(publish('kept', 'x', { qos: 1, messageId: 1 }))
     const other = await lasting(broker, 'other')
     other.send({ cmd: 'subscribe', messageId: 1, subscriptions: [{ topic: 'a', qos: 1 }] })
-    await expect.poll(() => sender.isClosed && other.isClosed).toBe(true)
+    await expect.poll(() => sender.isClosed && other.isClosed, { timeout: 8_000 }).toBe(true)
     expect(sender.packets.slice(1)).toMatchObject([{ cmd: 'disconnect', reasonCode: 0x89 }])
     expect(other.packets.slice(1)).toMatchObject([{ cmd: 'disconnect', reasonCode: 0x89 }])
     broker.store.failing = false

@@ -63,7 +63,7 @@ describe('calibrate and evaluate on a small lot', () => {
     expect((await evaluate('--config', second, '--frames', folder)).all.accuracy).toBeGreaterThan(0.95)
   })
 
-  test('labels in one file, and frames without labels, which are named and left out', async () => {
+  test('labels in one file, and frames without labels, which are named and left out', { timeout: 120_000 }, async () => {
     const folder = await lotFolder()
     const taken = (file: string): Record<string, boolean> => Object.fromEntries((JSON.parse(readFileSync(join(folder, file), 'utf8')) as { bays: { bay: string, taken: boolean }[] }).bays.map(({ bay, taken }) => [bay, taken]))
     const names = ['monday/frame-0', 'monday/frame-1', 'tuesday/frame-0']

@@ -53,7 +53,7 @@ function filled (text: string, known: ReadonlyMap<string, string>): string {
   return text.replace(/<([a-z ]+)>/g, (whole, name: string) => known.get(name) ?? whole)
 }
 
-test('every example of docs/reservations.md does what the page says', async () => {
+test('every example of docs/reservations.md does what the page says', { timeout: 60_000 }, async () => {
   const blocks = blocksOf(PAGE)
   const settings = parse(blocks.find(({ kind }) => kind === 'settings')?.text ?? '') as Record<string, unknown>
   const clock = new ManualClock(BEGIN_MS)

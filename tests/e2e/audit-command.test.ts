@@ -58,7 +58,7 @@ async function untilAudited (url: string, fits: (line: AuditLine) => boolean): P
     const found = (await audited(url)).find(fits)
     if (!found) throw new Error('it is not in the audit')
     return found
-  }, { timeout: 60_000, interval: 50 })
+  }, { timeout: 10_000, interval: 50 })
 }
 
 describe('with users', () => {

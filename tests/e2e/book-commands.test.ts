@@ -126,7 +126,7 @@ describe('book', { timeout: 120_000 }, () => {
   })
 })
 
-test('wrong use is told before anything is sent, with the value and an example', async () => {
+test('wrong use is told before anything is sent, with the value and an example', { timeout: 120_000 }, async () => {
   const { run, home } = await open()
   const wrong: [string[], RegExp][] = [
     [['book', 'A', 'X1'], /book needs --from/],
@@ -242,7 +242,7 @@ describe('availability', { timeout: 120_000 }, () => {
   })
 })
 
-test('a lot has a time zone and a tariff', async () => {
+test('a lot has a time zone and a tariff', { timeout: 120_000 }, async () => {
   const { run, json } = await open()
   expect(await run('lot', 'add', 'NEW', '--capacity', '3', '--time-zone', 'Europe/Lisbon', '--tariff', 'standard')).toMatchObject({ code: 0, out: expect.stringContaining('time zone Europe/Lisbon, tariff standard') as string })
   expect(await json('lot', 'set', 'NEW', '--time-zone', 'Asia/Tokyo')).toMatchObject({ timeZone: 'Asia/Tokyo', tariff: 'standard' })

@@ -25,7 +25,7 @@ interface Ended { readonly code: number | null, readonly out: string, readonly e
 
 /** Runs the compiled program (`npm run build`) in a folder with nothing of the tester's environment. */
 async function doctor (folder: string, args: readonly string[], { input = '', env = {} }: { input?: string, env?: Record<string, string> } = {}): Promise<Ended> {
-  const child = spawn(process.execPath, [PROGRAM, 'doctor', ...args], { cwd: folder, stdio: 'pipe', timeout: 60_000, env: { PATH: process.env.PATH, ...env } })
+  const child = spawn(process.execPath, [PROGRAM, 'doctor', ...args], { cwd: folder, stdio: 'pipe', timeout: 20_000, env: { PATH: process.env.PATH, ...env } })
   const ended = once(child, 'close') as Promise<[number | null]>
   child.stdin.on('error', () => {})
   child.stdin.end(input)

@@ -81,7 +81,7 @@ describe('retries over a network that loses 30 % and doubles 20 %', () => {
 })
 
 describe('the command', () => {
-  test('prints one JSON object and leaves no folder behind', async () => {
+  test('prints one JSON object and leaves no folder behind', { timeout: 60_000 }, async () => {
     const folder = temporary()
     const { out, exitCode } = await semantics('--requests', '8', '--delay', '2', '--json', '--quiet')
     const { modes, ...settings } = JSON.parse(out) as { modes: (ModeReport & { exactlyOnce: boolean })[] }
@@ -92,7 +92,7 @@ describe('the command', () => {
     expect(readdirSync(folder)).toEqual([])
   })
 
-  test('prints a table for people', async () => {
+  test('prints a table for people', { timeout: 60_000 }, async () => {
     const { out } = await semantics('--requests', '4', '--clients', '2', '--loss', '0', '--duplicate', '0', '--delay', '0', '--quiet')
     expect(out).toMatch(/^4 requests of each method from 2 clients; .* 0 % are lost\nand 0 % of the others come twice, each up to 0 ms late; seed 1\.\n\nHISTORY {2}METHOD {5}REQUESTS/)
     for (const line of ['off      extend  ', 'on       buyPermit  ']) expect(out.split('\n').find(one => one.startsWith(line))).toMatch(/ 4 .* right$/)
@@ -107,7 +107,7 @@ describe('the command', () => {
   test.each([
     ['while it is prepared', 'making what the requests are about'],
     ['while requests are under way', 'history off: ']
-  ])('stops cleanly at Ctrl-C %s', async (_when, line) => {
+  ])('stops cleanly at Ctrl-C %s', { timeout: 60_000 }, async (_when, line) => {
     const temp = testFolder()
     const child = spawn(process.execPath, [PROGRAM, 'experiment', 'semantics', '--loss', '0.5'], { env: { ...process.env, TMPDIR: temp }, stdio: ['ignore', 'pipe', 'pipe'] })
     afterThisTest(async () => { child.kill('SIGKILL') })

@@ -40,7 +40,7 @@ describe.skipIf(whyNoMosquitto() !== null)('with mosquitto as the broker', () =>
       if (lot) tx.setLot({ ...lot, counted: 1 })
     })
     // It was tried in vain at least twice before the broker is back.
-    await expect.poll(failures).toBeGreaterThanOrEqual(2)
+    await expect.poll(failures, { timeout: 10_000 }).toBeGreaterThanOrEqual(2)
     await mosquitto.start()
     const client = await connectTestClient(mosquitto.url)
     await client.subscribe('lots/B/#')

@@ -279,7 +279,7 @@ describe('what reviewers found', () => {
       }
     }
     await Promise.all(Array.from({ length: 200 }, ask))
-    await expect.poll(() => replies.size).toBe(3_000)
+    await expect.poll(() => replies.size, { timeout: 10_000 }).toBe(3_000)
     expect(await app.ledger.allLots()).toMatchObject([{ held: 3_000 }])
   })
 

@@ -13,7 +13,7 @@ interface Ended { readonly code: number | null, readonly out: string, readonly e
 
 /** Runs the compiled program (`npm run build`) with nothing of the tester's environment. */
 async function parkmq (args: readonly string[], env: Record<string, string> = {}): Promise<Ended> {
-  const child = spawn(process.execPath, [PROGRAM, ...args], { stdio: ['ignore', 'pipe', 'pipe'], timeout: 60_000, env: { PATH: process.env.PATH, TZ: 'Europe/Berlin', ...env } })
+  const child = spawn(process.execPath, [PROGRAM, ...args], { stdio: ['ignore', 'pipe', 'pipe'], timeout: 20_000, env: { PATH: process.env.PATH, TZ: 'Europe/Berlin', ...env } })
   const ended = once(child, 'close') as Promise<[number | null]>
   const [out, err] = await Promise.all([text(child.stdout), text(child.stderr)])
   return { code: (await ended)[0], out, err }

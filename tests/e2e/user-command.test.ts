@@ -22,7 +22,7 @@ interface Ended {
 
 /** Runs the compiled program (`npm run build`) in a folder, with this on its standard input and nothing of the tester's environment. */
 async function run (folder: string, args: readonly string[], { input = '', env = {} }: { input?: string, env?: Record<string, string> } = {}): Promise<Ended> {
-  const child = spawn(process.execPath, [PROGRAM, ...args], { cwd: folder, stdio: 'pipe', timeout: 60_000, env: { PATH: process.env.PATH, ...env } })
+  const child = spawn(process.execPath, [PROGRAM, ...args], { cwd: folder, stdio: 'pipe', timeout: 20_000, env: { PATH: process.env.PATH, ...env } })
   const ended = once(child, 'close') as Promise<[number | null]>
   // It may end before it reads.
   child.stdin.on('error', () => {})

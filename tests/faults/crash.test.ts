@@ -70,7 +70,7 @@ class Gate {
   }
 }
 
-test(`kill -9 under load, ${ROUNDS} rounds (seed ${SEED}): nothing acknowledged is lost, nothing counts twice`, async () => {
+test(`kill -9 under load, ${ROUNDS} rounds (seed ${SEED}): nothing acknowledged is lost, nothing counts twice`, { timeout: 120_000 }, async () => {
   const data = testFolder()
   const next = random(SEED)
   const gates = Array.from({ length: GATES }, (_, i) => new Gate(`gate-${i}`))

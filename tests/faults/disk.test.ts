@@ -22,7 +22,7 @@ async function send (client: MqttClient, seq: number): Promise<void> {
 }
 
 describe.skipIf(lacked !== null).each(Object.entries(FAULTS))('%s', (_, begin) => {
-  test('is survived without loss or double effect', async () => {
+  test('is survived without loss or double effect', { timeout: 60_000 }, async () => {
     const disk = smallDisk(4)
     const parkmq = await startProcess(disk)
     const url = `mqtt://127.0.0.1:${parkmq.port}`

@@ -30,7 +30,7 @@ async function retainedAt (port: number, filter: string): Promise<Map<string, st
   return new Map(reader.received.filter(message => message.retain).map(message => [message.topic, message.payload]))
 }
 
-test(`kill -9 under load, ${ROUNDS} rounds (seed ${SEED}): what was acknowledged to ordinary clients is there`, async () => {
+test(`kill -9 under load, ${ROUNDS} rounds (seed ${SEED}): what was acknowledged to ordinary clients is there`, { timeout: 120_000 }, async () => {
   const data = testFolder()
   const config = join(data, 'settings.yaml')
   // Nothing is dropped for the one who is away all the time.

@@ -33,7 +33,7 @@ async function finished (client: StubbornClient, parkmq: ParkmqProcess): Promise
 }
 
 describe.skipIf(lacked !== null).each(Object.entries(FAULTS))('%s', (_, begin) => {
-  test('delays the acknowledgements that depend on it, and nothing else', async () => {
+  test('delays the acknowledgements that depend on it, and nothing else', { timeout: 60_000 }, async () => {
     const disk = smallDisk(6)
     const parkmq = await startProcess(disk)
     const away = await connected(parkmq, 'away')
@@ -86,7 +86,7 @@ describe.skipIf(lacked !== null).each(Object.entries(FAULTS))('%s', (_, begin) =
   })
 })
 
-test.skipIf(lacked !== null)('a process that cannot store ends nevertheless when it is asked to, and says what that costs', async () => {
+test.skipIf(lacked !== null)('a process that cannot store ends nevertheless when it is asked to, and says what that costs', { timeout: 60_000 }, async () => {
   const disk = smallDisk(6)
   const parkmq = await startProcess(disk)
   const client = await connected(parkmq, 'c')

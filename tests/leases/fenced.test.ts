@@ -47,7 +47,7 @@ describe.skipIf(ABSENT !== null)(`messages of a share that is another's${SKIPPED
       got.push(...batch.map(({ payload }) => Buffer.from(payload).toString()))
       return batch.map(() => ACCEPTED)
     } })
-    await expect.poll(() => got.length).toBe(count)
+    await expect.poll(() => got.length, { timeout: 5_000 }).toBe(count)
     return got
   }
 
@@ -97,7 +97,7 @@ describe.skipIf(ABSENT !== null)(`messages of a share that is another's${SKIPPED
       const lot = tx.lot(LOT)
       if (lot) tx.setLot({ ...lot, counted: 3 })
     })
-    await expect.poll(failures).toBeGreaterThan(before)
+    await expect.poll(failures, { timeout: 5_000 }).toBeGreaterThan(before)
     await client.publish('after', 'that')
     expect(client.received.map(({ text }) => text)).toEqual(['10'])
   })

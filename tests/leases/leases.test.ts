@@ -35,7 +35,7 @@ describe.skipIf(ABSENT !== null)(`leases${SKIPPED}`, () => {
   /** Takes what others have, when their leases have ended. */
   async function takeAll (leases: Leases): Promise<Lease[]> {
     const taken: Lease[] = []
-    await expect.poll(async () => taken.push(...await leases.take(ALL_SHARES)), { interval: 20 }).toBe(ALL_SHARES)
+    await expect.poll(async () => taken.push(...await leases.take(ALL_SHARES)), { timeout: 5_000, interval: 20 }).toBe(ALL_SHARES)
     return taken
   }
 
@@ -78,7 +78,7 @@ describe.skipIf(ABSENT !== null)(`leases${SKIPPED}`, () => {
     await ledger.transact('test', async tx => {
       await a.fence(lease)(tx)
       const others: Lease[] = []
-      await expect.poll(async () => others.push(...await b.take(ALL_SHARES)), { interval: 20 }).toBe(ALL_SHARES - 1)
+      await expect.poll(async () => others.push(...await b.take(ALL_SHARES)), { timeout: 5_000, interval: 20 }).toBe(ALL_SHARES - 1)
       expect(others.map(({ share }) => share)).not.toContain(lease.share)
       expect((await a.renew(true, [lease])).kept).toEqual([lease])
     })
@@ -92,7 +92,7 @@ describe.skipIf(ABSENT !== null)(`leases${SKIPPED}`, () => {
     await expect.poll(async () => {
       await a.renew(true, [known])
       return others.push(...await b.take(ALL_SHARES))
-    }, { timeout: 60_000, interval: 20 }).toBe(ALL_SHARES - 1)
+    }, { timeout: 5_000, interval: 20 }).toBe(ALL_SHARES - 1)
     expect(others.map(({ share }) => share)).not.toContain(known.share)
   })
 
@@ -117,7 +117,7 @@ describe.skipIf(ABSENT !== null)(`leases${SKIPPED}`, () => {
       got.push(...batch.map(({ payload }) => Buffer.from(payload).toString()))
       return batch.map(() => ({ type: 'accepted' }))
     } })
-    await expect.poll(() => got).toEqual(['1', '2', '3'])
+    await expect.poll(() => got, { timeout: 5_000 }).toEqual(['1', '2', '3'])
   })
 
   test('who has lost its lease does not connect again, and does nothing over a connection that was on its way meanwhile', async () => {

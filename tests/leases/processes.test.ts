@@ -14,7 +14,7 @@ const BETWEEN_MS = 700
 describe.skipIf(ABSENT !== null)(`processes on one broker${SKIPPED}`, () => {
   const servers = serversOfFile()
 
-  test('killed, stopped and gone on, ended, joined, and the broker started anew: nothing acknowledged is lost, nothing is done twice, nothing old is shown', async () => {
+  test('killed, stopped and gone on, ended, joined, and the broker started anew: nothing acknowledged is lost, nothing is done twice, nothing old is shown', { timeout: 120_000 }, async () => {
     const { mosquitto, postgres } = servers()
     const database = await postgres.database()
     const settings = join(testFolder(), 'parkmq.json')
@@ -71,7 +71,7 @@ describe.skipIf(ABSENT !== null)(`processes on one broker${SKIPPED}`, () => {
     })
     process.stdout.write(`${seen}\n`)
     expect(watched.older).toEqual([])
-    await expect.poll(async () => await watched.untold(servers(), database, last)).toEqual([])
+    await expect.poll(async () => await watched.untold(servers(), database, last), { timeout: 10_000 }).toEqual([])
     for (const one of Object.values(running)) expect(await one.stop()).toBe(0)
   })
 })

@@ -26,7 +26,7 @@ describe.skipIf(ABSENT !== null)(`promises of processes on one broker${SKIPPED}`
       const told = ({ text }: { text: string }): boolean => text.includes('promoted') && text.includes(`"${plate}"`)
       const reservation = json((await client.until(`the promise to ${plate}`, told)).text).result as { reservation: string }
       await there.until(`the promise to ${plate}`, told)
-      await expect.poll(async () => (await postgres.query<{ n: number }>(database, 'select count(*)::int as n from notices'))[0]?.n).toBe(0)
+      await expect.poll(async () => (await postgres.query<{ n: number }>(database, 'select count(*)::int as n from notices'))[0]?.n, { timeout: 5_000 }).toBe(0)
       for (const one of [client, there]) expect(one.received.filter(told)).toHaveLength(1)
       expect(reservation).toMatchObject({ event: 'promoted' })
       const { secret } = json((await client.until('the reply', ({ text }) => text.includes('waiting') && text.includes(plate))).text).result as { secret: string }

@@ -46,7 +46,7 @@ export async function untilShared (servers: Servers, database: string, nodes: re
     shares = await sharesOf(servers, database)
     return Object.keys(shares).sort().join() === nodes.join() && Object.values(shares).every(count => count <= most)
   }
-  await expect.poll(isShared, { interval: 50 }).toBe(true)
+  await expect.poll(isShared, { timeout: 15_000, interval: 50 }).toBe(true)
     .catch((error: unknown) => { throw new Error(`the shares are not those of ${nodes.join()}: ${JSON.stringify(shares)}`, { cause: error }) })
 }
 

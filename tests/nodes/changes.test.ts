@@ -1,6 +1,6 @@
 // What nodes on one database tell each other: every node's retained topics, events and promises follow what the others commit, also
 // when a notice is lost, and nothing is passed by that is committed late.
-import { describe, expect, onTestFinished, test } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { newLot } from '../../services/reservation/lot-settings.js'
 import type { Id } from '../../shared/lot.js'
 import { NewLot } from '../../shared/schemas.js'
@@ -45,7 +45,7 @@ describe.skipIf(ABSENT !== null)(`several nodes on one database${SKIPPED}`, () =
 
   test('a commit of one is told by the feed of the other, without bays that did not change', async () => {
     const { a, b } = await openTwo()
-    await expect.poll(async () => await b.lotIds()).toEqual([A])
+    await vi.waitFor(async () => expect(await b.lotIds()).toEqual([A]))
     // The versions of all lots are compared now and then: that is not what is meant here.
     for (let i = 0; i < 5; i++) {
       const heard = told(b, A)
@@ -116,7 +116,7 @@ describe.skipIf(ABSENT !== null)(`several nodes on one database${SKIPPED}`, () =
     expect(await read(0)).toEqual([])
     commit()
     await slow
-    await expect.poll(async () => await read(0)).toEqual(['slow', 'fast'])
+    await vi.waitFor(async () => expect(await read(0)).toEqual(['slow', 'fast']))
     expect((await b.settled('audit')).isAll).toBe(true)
   })
 
@@ -144,7 +144,7 @@ describe.skipIf(ABSENT !== null)(`several nodes on one database${SKIPPED}`, () =
     expect(await read()).toEqual([])
     commit()
     await slow
-    await expect.poll(async () => await read()).toEqual(['slow', 'fast'])
+    await vi.waitFor(async () => expect(await read()).toEqual(['slow', 'fast']))
     // Forgotten when all have sent it, and not before.
     const { upTo } = await b.settled('notices')
     await a.transact('test', async tx => await passNotices(tx.database, 'a', upTo))
@@ -184,7 +184,7 @@ describe.skipIf(ABSENT !== null)(`several nodes on one database${SKIPPED}`, () =
     const [one, other] = clients
     await Promise.all(Array.from({ length: 60 }, async (_, i) => await clients[i % 2]?.request('reserve', { lot: 'A', plate: `P${i}` })))
     const held = (client = one): number[] => (client?.received ?? []).map(({ text }) => json(text)).filter(({ type }) => type === 'reservation.held').map(({ id }) => Number(id))
-    await expect.poll(() => [held(one).length, held(other).length]).toEqual([60, 60])
+    await vi.waitFor(() => expect([held(one).length, held(other).length]).toEqual([60, 60]))
     expect(held(one)).toEqual([...held(one)].sort((x, y) => x - y))
     expect(held(other)).toEqual(held(one))
     const session = { clientId: 'display', clean: false, sessionExpirySeconds: 600 }
@@ -192,8 +192,7 @@ describe.skipIf(ABSENT !== null)(`several nodes on one database${SKIPPED}`, () =
     await display?.end()
     await nodes[1]?.app.stop()
     await one?.request('reserve', { lot: 'A', plate: 'LATE' })
-    await expect.poll(() => held(one)).toHaveLength(61)
-    await expect.poll(async () => await server().query(url, 'select position::int as position from cursors where name = \'events@a\'')).toEqual([{ position: held(one)[60] }])
+    await vi.waitFor(async () => expect(await server().query(url, 'select position::int as position from cursors where name = \'events@a\'')).toEqual([{ position: held(one)[60] }]), { timeout: 5_000 })
     const again = await startNode(url, 'b', { ...settings, data })
     // MQTT.js listens only when it is connected, which is too late for a session that has something for it.
     const later: number[] = []
@@ -202,8 +201,8 @@ describe.skipIf(ABSENT !== null)(`several nodes on one database${SKIPPED}`, () =
       if (event.type === 'reservation.held') later.push(Number(event.id))
     }) })
     await one?.request('reserve', { lot: 'A', plate: 'LATER' })
-    await expect.poll(() => held(one)).toHaveLength(62)
-    await expect.poll(() => later).toEqual(held(one).slice(60))
+    await vi.waitFor(() => expect(held(one)).toHaveLength(62))
+    await vi.waitFor(() => expect(later).toEqual(held(one).slice(60)))
   })
 
   test('who waits at one node is told there of the place that is given back at another, by a timer as well, and each once', async () => {
@@ -224,6 +223,6 @@ describe.skipIf(ABSENT !== null)(`several nodes on one database${SKIPPED}`, () =
     expect(await server().query(url, 'select type, count(*)::int as n from audit where type in (\'reservation.expired\', \'reservation.held\') and who = \'time\' group by type order by type'))
       .toEqual([{ type: 'reservation.expired', n: 1 }, { type: 'reservation.held', n: 2 }])
     // Sent by both nodes, notices are forgotten.
-    await expect.poll(async () => await server().query(url, 'select count(*)::int as n from notices')).toEqual([{ n: 0 }])
+    await vi.waitFor(async () => expect(await server().query(url, 'select count(*)::int as n from notices')).toEqual([{ n: 0 }]), { timeout: 5_000 })
   })
 })

@@ -17,9 +17,9 @@ test('who keeps the ledger in a file never loads the driver of PostgreSQL', () =
   expect(Number(loaded(`await import(${JSON.stringify(app.replace('cli/app', 'storage/postgres'))})`))).toBeGreaterThan(0)
 })
 
-describe.skipIf(ABSENT !== null)(`the commands with a database${SKIPPED}`, () => {
+describe.skipIf(ABSENT !== null)(`the commands with a database${SKIPPED}`, { timeout: 120_000 }, () => {
   const server = serverOfFile()
-  const run = (...args: string[]) => spawnSync(process.execPath, [PROGRAM, ...args], { encoding: 'utf8', timeout: 60_000 })
+  const run = (...args: string[]) => spawnSync(process.execPath, [PROGRAM, ...args], { encoding: 'utf8', timeout: 20_000 })
 
   test('two processes share it, a third of the same name is refused, and no password is shown', async () => {
     const url = (await server().database()).replace('parkmq@', 'parkmq:hidden-word@')

@@ -10,7 +10,7 @@ const AFTER_MS = 1_500
 describe.skipIf(ABSENT !== null)(`the database dies under load${SKIPPED}`, () => {
   const server = serverOfFile({ safe: true })
 
-  test(`${KILLS.length} times: nothing acknowledged is lost, nothing is done twice`, async () => {
+  test(`${KILLS.length} times: nothing acknowledged is lost, nothing is done twice`, { timeout: 120_000 }, async () => {
     const url = await server().database()
     const seen = await underLoad({
       nodes: await startNodes(url, ['a', 'b'], LOAD_SETTINGS),

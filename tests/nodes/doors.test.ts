@@ -51,7 +51,7 @@ async function urlsIn (client: TestClient, fits: (nodes: string[]) => boolean): 
 describe.skipIf(ABSENT !== null)(`the doors of a node${SKIPPED}`, () => {
   const server = serverOfFile()
 
-  test.each(['killed', 'stopped'] as const)('the database is %s for a while: clients are sent away after 2 s, and come back to topics that are right', async how => {
+  test.each(['killed', 'stopped'] as const)('the database is %s for a while: clients are sent away after 2 s, and come back to topics that are right', { timeout: 60_000 }, async how => {
     const database = await server().database()
     const node = await startNode(database, 'north', { lots: [{ lot: 'A', capacity: 50 }] })
     const v5 = await node.connect()
@@ -82,7 +82,7 @@ describe.skipIf(ABSENT !== null)(`the doors of a node${SKIPPED}`, () => {
     await (await back.subscribe('lots/A/free')).last('lots/A/free', '49')
   })
 
-  test('a node that comes back lets nobody in before its topics show what the others did meanwhile', async () => {
+  test('a node that comes back lets nobody in before its topics show what the others did meanwhile', { timeout: 60_000 }, async () => {
     const database = await server().database()
     const proxy = await DatabaseProxy.start(database)
     const lots = Array.from({ length: 2_000 }, (_, n) => ({ lot: `L${n}`, capacity: 50 }))
@@ -104,7 +104,7 @@ describe.skipIf(ABSENT !== null)(`the doors of a node${SKIPPED}`, () => {
     expect(new Set(first.values())).toEqual(new Set(['49']))
   })
 
-  test('a short absence sends nobody away', async () => {
+  test('a short absence sends nobody away', { timeout: 30_000 }, async () => {
     const database = await server().database()
     const proxy = await DatabaseProxy.start(database)
     const node = await startNode(proxy.url, 'north')
@@ -123,7 +123,7 @@ describe.skipIf(ABSENT !== null)(`the doors of a node${SKIPPED}`, () => {
     expect(closes).toBe(0)
   })
 
-  test('cluster/nodes of every node lists those that take clients, and who dies or loses the database is soon gone from it', async () => {
+  test('cluster/nodes of every node lists those that take clients, and who dies or loses the database is soon gone from it', { timeout: 60_000 }, async () => {
     const database = await server().database()
     const proxy = await DatabaseProxy.start(database)
     const [north, south] = await startNodes(database, ['north', 'south']) as [TestApp, TestApp]

@@ -11,7 +11,7 @@ const AWAY_MS = 500
 describe.skipIf(ABSENT !== null)(`a synchronous standby takes over${SKIPPED}`, () => {
   const primaryOfFile = serverOfFile({ safe: true })
 
-  test('nothing acknowledged is lost, nothing is done twice, and the nodes go on with the new primary', async () => {
+  test('nothing acknowledged is lost, nothing is done twice, and the nodes go on with the new primary', { timeout: 120_000 }, async () => {
     const primary = primaryOfFile()
     const url = new URL(await primary.database())
     const standby = await startPostgres({ safe: true, standbyOf: primary })

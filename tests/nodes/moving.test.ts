@@ -88,7 +88,7 @@ describe.skipIf(ABSENT !== null)(`clients of a node that dies${SKIPPED}`, () => 
   }
   const countedOf = async (database: string): Promise<number> => (await server().query<{ counted: number }>(database, 'select counted::int as counted from lots where id = \'A\''))[0]?.counted ?? -1
 
-  test('sensors with both URLs, and with one and what they heard, go on at the other; those of the other notice little', async () => {
+  test('sensors with both URLs, and with one and what they heard, go on at the other; those of the other notice little', { timeout: 60_000 }, async () => {
     const { database, north, urls: [first, second] } = await startPair()
     const sensors = [
       new Sensor(await connect(`${first},${second}`), 'both'),
@@ -108,7 +108,7 @@ describe.skipIf(ABSENT !== null)(`clients of a node that dies${SKIPPED}`, () => 
     expect(await countedOf(database)).toBe(sensors.reduce((sum, { sent }) => sum + sent, 0))
   })
 
-  test('`parkmq simulate` with two URLs ends well, and every message counts once', async () => {
+  test('`parkmq simulate` with two URLs ends well, and every message counts once', { timeout: 60_000 }, async () => {
     const { north, urls } = await startPair()
     const simulate = spawn(process.execPath, [PROGRAM, 'simulate', '--url', urls.join(','), '--rate', '300', '--duration', '4s', '--verify', '--json', '--quiet'], { stdio: ['ignore', 'pipe', 'pipe'] })
     const ended = once(simulate, 'exit') as Promise<[number | null]>
@@ -129,7 +129,7 @@ describe.skipIf(ABSENT !== null)(`clients of a node that dies${SKIPPED}`, () => 
     expect(summary).toMatchObject({ acknowledged: summary.sent, refused: 0, reconnects: 1 })
   })
 
-  test('requests under way are repeated at the next node with the same id', async () => {
+  test('requests under way are repeated at the next node with the same id', { timeout: 60_000 }, async () => {
     const { database, north, urls } = await startPair()
     let over = false
     const made: string[] = []

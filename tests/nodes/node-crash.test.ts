@@ -14,7 +14,7 @@ const STOPPED_MS = 5_000
 describe.skipIf(ABSENT !== null)(`nodes die under load${SKIPPED}`, () => {
   const server = serverOfFile()
 
-  test('each is killed and comes back, one is stopped for a while: nothing acknowledged is lost, nothing is done twice', async () => {
+  test('each is killed and comes back, one is stopped for a while: nothing acknowledged is lost, nothing is done twice', { timeout: 120_000 }, async () => {
     const url = await server().database()
     const settings = join(testFolder(), 'parkmq.json')
     writeFileSync(settings, JSON.stringify({ ...LOAD_SETTINGS, logLevel: 'info' }))

@@ -223,7 +223,7 @@ describe('over TLS', () => {
   test('refuses a certificate that has ended', async () => {
     const untilMs = Date.now() + 2_000
     const { tcp, tls } = await secured({ untilMs })
-    await expect.poll(() => failure(tcp, { tls })).toMatchObject({ code: 'unreachable', message: expect.stringMatching(/has ended: it must be renewed/) as string })
+    await expect.poll(() => failure(tcp, { tls }), { timeout: 5_000 }).toMatchObject({ code: 'unreachable', message: expect.stringMatching(/has ended: it must be renewed/) as string })
   })
 
   test('says that the port speaks TLS, or does not', async () => {

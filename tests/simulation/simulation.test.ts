@@ -17,7 +17,7 @@ const CAPACITY = 12
 
 interface Message { sensor: string, epoch: number, seq: number, delta: number, plate?: string }
 
-test.each(seeds(3))('the whole agrees with the model, seed %i', async seed => {
+test.each(seeds(3))('the whole agrees with the model, seed %i', { timeout: 120_000 }, async seed => {
   const { chance, below, pick } = choicesOf(seed)
   const data = memoryFolder()
   const clock = new ManualClock()

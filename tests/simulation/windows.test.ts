@@ -33,7 +33,7 @@ const BEGINS = ['2026-03-28T20:10Z', '2026-10-24T19:50Z', '2026-03-07T23:05Z', '
 
 const STEP = { request: 62, burst: 12, gate: 16, time: 14, repeat: 4, reused: 1, fault: 2, stop: 1, crash: 2 }
 
-test.each(seeds(8))('reservations in windows agree with the model, seed %i', async seed => {
+test.each(seeds(8))('reservations in windows agree with the model, seed %i', { timeout: 120_000 }, async seed => {
   const run = new Run(seed)
   await run.start()
   for (let n = 0; n < STEPS; n++) await run.step(n)

@@ -278,7 +278,7 @@ export function brokerStoreContract (name: string, openIn: (folder: string) => P
         writeSync(1, k + '\\n')
       }`
 
-    test(`kill -9 while it writes, ${ROUNDS} rounds (seed ${SEED}): what was acknowledged is there, and no half batch`, async () => {
+    test(`kill -9 while it writes, ${ROUNDS} rounds (seed ${SEED}): what was acknowledged is there, and no half batch`, { timeout: 60_000 }, async () => {
       const folder = testFolder()
       let stored = 0
       for (let round = 0; round < ROUNDS; round++) {

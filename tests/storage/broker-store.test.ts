@@ -148,7 +148,7 @@ describe('the file of the sessions', () => {
     const folder = testFolder()
     const store = await open(folder)
     rmSync(join(folder, 'sessions.db'))
-    await expect.poll(async () => await store.write(changes({})).catch((error: unknown) => error)).toBeInstanceOf(UnavailableError)
+    await expect.poll(async () => await store.write(changes({})).catch((error: unknown) => error), { timeout: 5_000 }).toBeInstanceOf(UnavailableError)
     await expect(store.load()).rejects.toThrow('deleted or replaced')
   })
 

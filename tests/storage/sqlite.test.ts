@@ -98,7 +98,7 @@ describe('the SQLite file', () => {
     const ledger = await open(data)
     onTestFinished(() => ledger.close())
     rmSync(data, { recursive: true })
-    await expect.poll(async () => await ledger.lotsDue(1).catch((error: unknown) => error)).toBeInstanceOf(UnavailableError)
+    await expect.poll(async () => await ledger.lotsDue(1).catch((error: unknown) => error), { timeout: 5_000 }).toBeInstanceOf(UnavailableError)
     await expect(ledger.check()).rejects.toThrow('deleted or replaced')
   })
 

@@ -9,7 +9,7 @@ export type Said = Partial<MonitorMessage> & { readonly error?: string, readonly
 
 interface Come { readonly correlation: string, readonly said: Said }
 
-const PATIENCE_MS = 60_000
+const PATIENCE_MS = 10_000
 
 export class MonitorClient {
   readonly mqtt: MqttClient

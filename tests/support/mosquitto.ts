@@ -6,7 +6,7 @@ import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 
-const PATIENCE_MS = 60_000
+const PATIENCE_MS = 10_000
 
 export interface Mosquitto {
   readonly port: number

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
 import mqttPacket, { type Packet, type Parser } from 'mqtt-packet'
 
-const PATIENCE_MS = 60_000
+const PATIENCE_MS = 10_000
 /** The first four bits of its packets (MQTT 5.0 section 2.1.2). */
 const PUBACK = 4
 

@@ -14,7 +14,7 @@ import type { Ledger } from '../../storage/ledger.js'
 import { openPostgresLedger } from '../../storage/postgres-ledger.js'
 import { testFolder } from './app.js'
 
-const PATIENCE_MS = 60_000
+const PATIENCE_MS = 20_000
 const DEBIAN = '/usr/lib/postgresql'
 
 export interface TestPostgres {

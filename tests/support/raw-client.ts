@@ -12,7 +12,7 @@ export type Transport = 'tcp' | 'ws' | 'tls' | 'wss'
 type ConnectOptions = Partial<Omit<IConnectPacket, 'cmd' | 'protocolVersion' | 'protocolId'>>
 
 /** Fails a test that waits for something that does not come, well before the test's own limit. */
-const PATIENCE_MS = 30_000
+const PATIENCE_MS = 5_000
 
 export class RawClient {
   readonly version: Version

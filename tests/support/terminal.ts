@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { stripVTControlCharacters } from 'node:util'
 
 /** Longest time that one command, or words that are waited for, may take: the machine may be busy. */
-const PATIENCE_MS = 60_000
+const PATIENCE_MS = 30_000
 /** How long a command may take to end after Ctrl-C when the terminal is closed. */
 const CLOSE_WITHIN_MS = 5_000
 

@@ -24,7 +24,7 @@ const CASES: [number, number, QoS, Transport, Version][] = [
   [3_000, 50, 0, 'tcp', 5], [3_000, 50, 1, 'tcp', 4], [2_000, 50, 2, 'tcp', 5], [2_000, 50, 1, 'ws', 5]
 ]
 
-test.each(CASES)('%i messages of 1,000 bytes to %i subscribers, QoS %i over %s, version %i', async (count, subscribers, qos, transport, version) => {
+test.each(CASES)('%i messages of 1,000 bytes to %i subscribers, QoS %i over %s, version %i', { timeout: 60_000 }, async (count, subscribers, qos, transport, version) => {
   const broker = await startBroker()
   const followers = Array.from({ length: subscribers }, () => new Follower())
   const clients = await Promise.all(followers.map(follower => StreamClient.subscriber(broker, 'burst', qos, { transport, version, onMessage: ({ payload }) => follower.take(payload) })))

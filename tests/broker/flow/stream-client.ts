@@ -20,7 +20,7 @@ export interface StreamOptions {
   readonly onMessage?: (message: IPublishPacket) => void
 }
 
-const PATIENCE_MS = 60_000
+const PATIENCE_MS = 20_000
 let made = 0
 
 export class StreamClient {

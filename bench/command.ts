@@ -49,7 +49,7 @@ function usage (program: string): string {
     `  ${name.padEnd(14)}${help} (${takes})${options.length > 0 ? `\n                ${options.map(option => `--${option}`).join(' ')}` : ''}`)
   const options = Object.entries(OPTIONS).map(([name, { value, help }]) => `  --${name} ${value}`.padEnd(37) + help)
   return [
-    `usage: ${program} [scenario ...] [options]`, '', `scenarios (without a name: ${DEFAULT_SCENARIOS.join(', ')}; all: every one):`, ...scenarios,
+    `usage: ${program} [scenario ...] [options]`, '', `scenarios (without a name: ${DEFAULT_SCENARIOS.join(', ')}; all: every one, builds only with --against):`, ...scenarios,
     '', 'options:', ...options, '',
     'Each scenario starts what it measures in processes of its own on 127.0.0.1, with data folders in the folder for temporary files (TMPDIR',
     'chooses the disk), and removes them. Figures are of this machine at this moment; compare the ratios.', '',
@@ -63,9 +63,14 @@ function usage (program: string): string {
 /** The named scenarios, each with all the options. */
 function chosen (names: readonly string[], options: Options, program: string): Run[] {
   const all = names.includes('all')
-  const scenarios = names.length === 0 ? DEFAULT_SCENARIOS : all ? Object.keys(SCENARIOS) : names
+  const has = (needed: OptionName | undefined): boolean => needed === undefined || options[needed] !== undefined
+  const scenarios = names.length === 0 ? DEFAULT_SCENARIOS : all ? Object.keys(SCENARIOS).filter(name => has(SCENARIOS[name]?.needs)) : names
   for (const name of scenarios) {
     if (!Object.hasOwn(SCENARIOS, name)) throw new UsageError(`there is no scenario ${name}; there are ${Object.keys(SCENARIOS).join(', ')}`)
+  }
+  for (const name of scenarios) {
+    const needs = SCENARIOS[name]?.needs
+    if (needs !== undefined && !has(needs)) throw new UsageError(`${name} needs --${needs} ${OPTIONS[needs].value}: ${OPTIONS[needs].help}`)
   }
   const own = withoutBench(options)
   for (const option of Object.keys(own) as OptionName[]) {

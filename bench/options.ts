@@ -37,6 +37,7 @@ export interface Options {
   readonly publishers?: readonly number[]
   readonly window?: readonly number[]
   readonly faults?: readonly string[]
+  readonly against?: string
   /** Of the bench itself, and so with every scenario. */
   readonly results?: string
   readonly report?: string
@@ -83,6 +84,7 @@ export const OPTIONS: { readonly [Name in OptionName]-?: { readonly value: strin
   publishers: { value: 'n,n', help: 'sensors that publish at once, each in a lot of its own, 1 to 1,000', read: numbers(1_000) },
   window: { value: 'n,n', help: 'unacknowledged messages of each publisher, 1 to 1,000', read: numbers(1_000) },
   faults: { value: 'name,name', help: `only these of ${Object.keys(FAULTS).join(', ')}`, read: among(Object.keys(FAULTS)) },
+  against: { value: 'DIR', help: 'the folder of another build of parkmq, to be compared with this one', read: path },
   results: { value: 'FILE', help: 'with every scenario: write what was measured as JSON (bench/results.ts)', read: path },
   report: { value: 'DIR', help: 'write results.json, report.md and plots there; without scenarios: those of the report', read: path },
   from: { value: 'FILE', help: 'with --report: from these results, without measuring', read: path },

@@ -34,12 +34,15 @@ const CLOCK_TICK_MS = 10
 const atExit = new Set<() => void>()
 process.once('exit', () => { for (const end of atExit) end() })
 
-/** `parkmq start` on free ports with a new data folder. */
-export async function startParkmq (args: readonly string[] = []): Promise<Target> {
+/** Of a build of parkmq: what is started, and what that needs to be there. */
+export const PROGRAM_FILES = ['bin/parkmq.js', 'dist/cli/main.js'] as const
+
+/** `parkmq start` of the build in `root` on free ports with a new data folder. */
+export async function startParkmq (args: readonly string[] = [], root = ROOT): Promise<Target> {
   const data = newFolder()
   return await startTarget({
     program: process.execPath,
-    args: [join(ROOT, 'bin/parkmq.js'), 'start', '--port', '0', '--ws-port', '0', '--data', data, ...args],
+    args: [join(root, PROGRAM_FILES[0]), 'start', '--port', '0', '--ws-port', '0', '--data', data, ...args],
     ready: line => {
       const said = JSON.parse(line) as { msg?: string, mqtt?: string, ws?: string, http?: string }
       return said.msg === 'ready' ? { port: Number(new URL(said.mqtt ?? '').port), wsPort: Number(new URL(said.ws ?? '').port), ...said.http !== undefined && { http: said.http } } : null

@@ -1,6 +1,7 @@
 // What can be measured: each scenario by its name on the command line.
 import { access } from './access.js'
 import { baseline, mixed } from './baseline.js'
+import { builds } from './builds.js'
 import { burst } from './burst.js'
 import { cameras } from './cameras.js'
 import { cluster } from './cluster.js'
@@ -28,6 +29,8 @@ export interface Scenario {
   /** How long it takes with its defaults. */
   readonly takes: string
   readonly options: readonly OptionName[]
+  /** The option without which there is nothing to measure. */
+  readonly needs?: OptionName
 }
 
 const REQUEST_OPTIONS = ['rounds', 'seconds', 'clients', 'systems', 'rate', 'lots', 'ids', 'seed'] as const
@@ -43,6 +46,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
   baseline: { run: baseline, help: 'availability, and reserve and cancel, for 1 to 64 clients: parkmq, bare echoes, a hand-written service', takes: '6 min', options: REQUEST_OPTIONS },
   mixed: { run: mixed, help: 'the same with 80 reads to 20 writes, among them book, change and cancel', takes: '2 min', options: REQUEST_OPTIONS },
   stress: { run: stress, help: 'the requests of baseline beside sensors at 10/s a lot, 1,000/s and 10,000/s, and how late displays hear of them', takes: '3 min', options: ['rounds', 'seconds', 'clients', 'lots', 'ids', 'seed'] },
+  builds: { run: builds, help: 'this build and the one in --against DIR in turn: requests without sensors and beside 1,000/s, and how late displays hear of them', takes: '3 min', options: ['against', 'rounds', 'seconds', 'clients', 'lots', 'ids', 'seed'], needs: 'against' },
   'fan-out': { run: fanOut, help: 'deliveries to 50 subscribers: parkmq, stock aedes, mosquitto', takes: '4 min', options: ['rounds', 'messages', 'subscribers', 'qos', 'mqtt', 'brokers'] },
   slow: { run: slow, help: 'a frozen and a never-acknowledging subscriber beside 50 healthy ones', takes: '7 min', options: ['seconds', 'minutes', 'subscribers', 'qos', 'mqtt', 'transport', 'session', 'brokers'] },
   frozen: { run: frozen, help: 'how late 50 healthy subscribers get their messages beside 0, 1 and 10 that never read', takes: '3 min', options: ['rounds', 'seconds', 'subscribers', 'brokers'] },

@@ -1,10 +1,10 @@
 // `stress`: what sensors do to those who make reservations, and how late displays hear of the cars meanwhile.
 import { DEFAULT_SEED } from './baseline.js'
+import { besideSensors, CAPACITY, makeGates, type BesideSensors } from './beside-sensors.js'
 import { say, whole } from './figures.js'
 import { GateGenerator } from './gate-generator.js'
 import type { GateFigures } from './gate-load.js'
 import { percentileOf } from './latency.js'
-import { grown, readMetrics } from './metrics-page.js'
 import type { Options } from './options.js'
 import { Progress } from './progress.js'
 import { Recorder } from './recorder.js'
@@ -12,31 +12,20 @@ import { RequestGenerator } from './request-generator.js'
 import type { LoadFigures } from './request-load.js'
 import { countsOf, faultsOf, USUAL_CLIENTS } from './request-rounds.js'
 import type { ScenarioResult } from './results.js'
-import { lotNames, startSystem, type System } from './systems.js'
+import { lotNames, startSystem } from './systems.js'
 import type { Workload } from './workloads.js'
 
 const LOTS = 4
-/** Places of each lot: enough for the steps in which the cars come. */
-const CAPACITY = 1_000_000
 const PER_LOT = 10
 const IN_ALL = [1_000, 10_000]
 const WORKLOADS = ['reads', 'writes'] as const
 const WARM_UP_SECONDS = 1
-/** Sensors begin so much before the requests and end so much after them, in seconds; as long as the requests last when that is less. */
-const MARGIN_SECONDS = 0.5
 const GATES = 'stress'
 
-/** Null: no sensors and nobody who listens. */
 interface Level {
   readonly name: string
+  /** Null: no sensors and nobody who listens. */
   readonly perSecond: number | null
-}
-
-interface Measured {
-  readonly requests: LoadFigures
-  readonly sensors: GateFigures | null
-  /** What parkmq counted meanwhile. */
-  readonly counted: Record<string, number>
 }
 
 export async function stress ({ rounds = 3, seconds = 4, lots = LOTS, clients = [USUAL_CLIENTS], ids = 'on', seed = DEFAULT_SEED }: Options): Promise<ScenarioResult> {
@@ -52,23 +41,22 @@ export async function stress ({ rounds = 3, seconds = 4, lots = LOTS, clients = 
   const gates = new GateGenerator()
   const progress = new Progress('stress', (rounds * levels.length + 1) * clients.length * WORKLOADS.length)
   try {
-    // More cars a message than all clients hold at once, so that a `free` tells which message it includes.
-    await gates.make(GATES, { ports: system.ports, hearing: 'free', gates: names.map(lot => ({ lot, capacity: CAPACITY, step: 2 * Math.max(...clients) })) })
-    const measure = async (workload: Workload, count: number, level: Level, forSeconds: number): Promise<Measured> => {
+    await makeGates(gates, GATES, { system, lots: names, clients: Math.max(...clients) })
+    const measure = async (workload: Workload, count: number, level: Level, forSeconds: number): Promise<BesideSensors> => {
       progress.next(`${workload}, ${count} clients, ${level.name}`)
       const parts = { ports: system.ports, answers: system.answers, clients: count, workload, lots: names, requestIds: ids === 'on', seed, pace: { type: 'closed', seconds: forSeconds } as const }
-      return await beside(system, gates, level, forSeconds, async () => await requests.run(parts, progress))
+      return await besideSensors({ system, gates, name: GATES, perSecond: level.perSecond, seconds: forSeconds }, async () => await requests.run(parts, progress))
     }
     for (const count of clients) {
       for (const workload of WORKLOADS) await measure(workload, count, { name: 'warm-up', perSecond: 1_000 }, Math.min(WARM_UP_SECONDS, seconds))
       for (let round = 1; round <= rounds; round++) {
         for (const workload of WORKLOADS) {
-          const measured = new Map<Level, Measured>()
+          const measured = new Map<Level, BesideSensors>()
           for (let i = 0; i < levels.length; i++) {
             const level = levels[(i + round) % levels.length] as Level
             measured.set(level, await measure(workload, count, level, seconds))
           }
-          for (const level of levels) record(recorder, workload, count, level, measured.get(level) as Measured, measured.get(levels[0] as Level) as Measured)
+          for (const level of levels) record(recorder, workload, count, level, measured.get(level) as BesideSensors, measured.get(levels[0] as Level) as BesideSensors)
         }
         say(`  round ${round} of ${rounds} with ${count} clients is done`)
       }
@@ -82,30 +70,7 @@ export async function stress ({ rounds = 3, seconds = 4, lots = LOTS, clients = 
   return recorder.result()
 }
 
-/** Makes requests while the sensors of this level publish. */
-async function beside (system: System, gates: GateGenerator, { perSecond }: Level, seconds: number, request: () => Promise<LoadFigures>): Promise<Measured> {
-  if (perSecond === null) return { requests: await request(), sensors: null, counted: {} }
-  return await gates.connected(GATES, async run => {
-    const { http } = system
-    if (http === null) throw new Error('parkmq serves no /metrics here')
-    const before = await readMetrics(http)
-    const marginSeconds = Math.min(MARGIN_SECONDS, seconds)
-    const running = run({ type: 'rate', perSecond, seconds: seconds + 2 * marginSeconds })
-    await new Promise(resolve => setTimeout(resolve, marginSeconds * 1_000))
-    const [figures, sensors] = await Promise.all([request(), running])
-    const after = await readMetrics(http)
-    return {
-      requests: figures, sensors,
-      counted: {
-        'published by the services (free and state)': grown(before, after, 'parkmq_published_total', 'kind="lot"'),
-        dropped: grown(before, after, 'parkmq_broker_dropped_messages_total'),
-        conflated: grown(before, after, 'parkmq_broker_conflated_messages_total')
-      }
-    }
-  })
-}
-
-function record (recorder: Recorder, workload: Workload, clients: number, level: Level, { requests, sensors, counted }: Measured, calm: Measured): void {
+function record (recorder: Recorder, workload: Workload, clients: number, level: Level, { requests, sensors, counted }: BesideSensors, calm: BesideSensors): void {
   const of = { workload, clients: String(clients) }
   const x = { name: 'sensor load', unit: '' }
   const at = { ...of, sensors: level.name }

@@ -50,6 +50,8 @@ export interface System {
 export interface SystemParts {
   readonly lots: readonly string[]
   readonly capacity: number
+  /** Of `parkmq`: the folder of the build that is started; default this one. */
+  readonly root?: string
 }
 
 export async function startSystem (name: SystemName, parts: SystemParts): Promise<System> {
@@ -93,12 +95,12 @@ export function availableSystems (asked: readonly SystemName[], known: readonly 
 
 const NEED_MOSQUITTO: readonly SystemName[] = ['mosquitto-echo', 'mosquitto-forward', 'service', 'service-auto-ack']
 
-async function startParkmqWith ({ lots, capacity }: SystemParts): Promise<System> {
+async function startParkmqWith ({ lots, capacity, root }: SystemParts): Promise<System> {
   const folder = newFolder()
   try {
     const file = join(folder, 'lots.json')
     writeFileSync(file, JSON.stringify({ lots: lots.map(lot => ({ lot, capacity, occupied: 0 })) }))
-    return systemOf('parkmq', 'replies', [await startParkmq(['--config', file, '--http-port', '0'])])
+    return systemOf('parkmq', 'replies', [await startParkmq(['--config', file, '--http-port', '0'], root)])
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }

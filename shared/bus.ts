@@ -77,6 +77,11 @@ export interface Consumer {
    */
   readonly atOnce?: boolean
   /**
+   * Whether the sender of a delivery waits for a commit before it sends again: then the other consumers' batches wait a moment
+   * for such senders' next messages, and one commit does for all. Default: none does.
+   */
+  readonly waitsForCommit?: (delivery: Delivery) => boolean
+  /**
    * Consumers of several processes with the same share take turns at what comes, by a shared subscription of an external
    * broker. The embedded broker's one consumer takes everything.
    */

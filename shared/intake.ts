@@ -1,6 +1,7 @@
 // The intake of a consumer: collects what arrives while the last batch commits, hands it over as one batch, holds it
 // while the ledger is unavailable, and finds the poison message in a batch that fails. Both Buses are made of it.
 // It never settles a delivery twice and never reorders.
+import { Beginning } from './beginning.js'
 import type { Clock } from './clock.js'
 import { FencedError, messageOf, UnavailableError } from './errors.js'
 import type { Consumer, Delivery, Outcome } from './bus.js'
@@ -29,6 +30,8 @@ export interface IntakeParts<Ticket> {
   readonly clock: Clock
   readonly log: Log
   readonly metrics: Metrics
+  /** Shared by the consumers whose batches may begin together; default: its own. */
+  readonly beginning?: Beginning
   /** Carries out the settlements of one batch; the arrays have the same length. Must not throw. */
   readonly settle: (tickets: readonly Ticket[], settlements: readonly Settlement[]) => void
 }
@@ -38,6 +41,7 @@ export class Intake<Ticket> {
   readonly #parts: IntakeParts<Ticket>
   readonly #maxBatch: number
   readonly #holdMs: number
+  readonly #beginning: Beginning
   #deliveries: Delivery[] = []
   #tickets: Ticket[] = []
   #running = false
@@ -52,6 +56,7 @@ export class Intake<Ticket> {
     this.#parts = parts
     this.#maxBatch = parts.consumer.maxBatch ?? DEFAULT_MAX_BATCH
     this.#holdMs = parts.consumer.holdMs ?? DEFAULT_HOLD_MS
+    this.#beginning = parts.beginning ?? new Beginning()
   }
 
   /** Deliveries that wait for their batch, or are in work by themselves. */
@@ -70,8 +75,7 @@ export class Intake<Ticket> {
     this.#tickets.push(ticket)
     if (!this.#running) {
       this.#running = true
-      // One turn of the event loop later, so that all packets of the same read make one batch.
-      setImmediate(() => { void this.#run() })
+      void this.#run()
     }
   }
 
@@ -93,6 +97,7 @@ export class Intake<Ticket> {
   }
 
   async #run (): Promise<void> {
+    await this.#beginning.ready()
     while (this.#deliveries.length > 0) {
       const whole = this.#deliveries.length <= this.#maxBatch
       const deliveries = whole ? this.#deliveries : this.#deliveries.splice(0, this.#maxBatch)
@@ -103,7 +108,8 @@ export class Intake<Ticket> {
       }
       const startedMs = performance.now()
       this.#parts.settle(tickets, await this.#handle(deliveries))
-      await this.#gather(deliveries.length + this.#deliveries.length, performance.now() - startedMs)
+      await this.#gather(deliveries, performance.now() - startedMs)
+      await this.#beginning.ready()
     }
     this.#running = false
     for (const resolve of this.#idle.splice(0)) resolve()
@@ -112,14 +118,20 @@ export class Intake<Ticket> {
   /**
    * Lets those who were just answered send again, so that they come into the next batch together with those who wait: a batch
    * of its own costs as much as ten messages. Never longer than a part of what the last batch took, and not at all when few
-   * send at once.
+   * send at once. Other consumers wait with those whose senders wait for a commit; who gathers for less begins with them.
    */
-  async #gather (expected: number, tookMs: number): Promise<void> {
-    // The event loop must turn once a batch in any case: sockets are read, and the SQLite driver frees its statements.
-    await new Promise(resolve => setImmediate(resolve))
+  async #gather (answered: readonly Delivery[], tookMs: number): Promise<void> {
+    const expected = answered.length + this.#deliveries.length
     if (expected < FEW) return
-    const untilMs = performance.now() + Math.min(tookMs * GATHER_SHARE, LONGEST_GATHER_MS)
-    while (this.#deliveries.length < expected && !this.#stopped && performance.now() < untilMs) await new Promise(resolve => setImmediate(resolve))
+    const back = this.#untilBack(expected, performance.now() + Math.min(tookMs * GATHER_SHARE, LONGEST_GATHER_MS))
+    const { waitsForCommit } = this.#parts.consumer
+    if (waitsForCommit !== undefined && answered.some(waitsForCommit)) await this.#beginning.gather(back)
+    else await this.#beginning.gatherUnlessOthers(back)
+  }
+
+  async #untilBack (expected: number, untilMs: number): Promise<void> {
+    do await new Promise(resolve => setImmediate(resolve))
+    while (this.#deliveries.length < expected && !this.#stopped && performance.now() < untilMs)
   }
 
   async #runAlone (delivery: Delivery, ticket: Ticket): Promise<void> {

@@ -11,6 +11,7 @@ import { lotOf } from './records.js'
 import { selectByKeys, type Database } from './rows.js'
 import type { LedgerNodes, Numbered, Settled } from './nodes.js'
 import { LedgerTransaction, type LedgerTimes } from './transaction.js'
+import { Turns, type Together } from './turns.js'
 import { WindowsCache } from './windows-cache.js'
 
 const LOOK_EVERY_MS = 1_000
@@ -36,6 +37,8 @@ export interface LedgerParts {
   readonly openLeases?: OpenLeases
 }
 
+export type Work<T> = (tx: LedgerTransaction) => Promise<T>
+
 export type Run = <T>(work: (database: Database, nowMs: number) => Promise<T>) => Promise<T>
 
 export class Ledger {
@@ -53,8 +56,7 @@ export class Ledger {
   #failing: UnavailableError | null = null
   #lookedAtMs = performance.now()
   readonly #parts: LedgerParts
-  /** Ends when the transactions that were begun so far are over, and what they know of windows is put back. */
-  #last: Promise<unknown> = Promise.resolve()
+  readonly #turns = new Turns<Work<unknown>>(async works => await this.#commit(works))
   #nextLine: number
   readonly #numbers: ((count: number) => number) | null
 
@@ -72,45 +74,50 @@ export class Ledger {
   get database (): Database { return this.#parts.database }
 
   /**
-   * Runs `work` in one transaction and commits it to disk. `service` names who for the metrics. On PostgreSQL `work` may be run
-   * again from its beginning, so it changes nothing but the transaction.
+   * Runs `work` in one transaction and commits it to disk. `service` names who for the metrics. Where this process alone writes,
+   * those that are asked for together share a transaction, since its end costs as much as what ten messages change (turns.ts); not
+   * with work that is `alone`, which will change next to nothing and waits for nobody's commit. `work` may be run again from its
+   * beginning, so it changes nothing but the transaction.
    * Throws `UnavailableError` when the ledger cannot be read or written now; then nothing was changed.
    */
-  async transact<T> (service: string, work: (tx: LedgerTransaction) => Promise<T>): Promise<T> {
-    const { metrics, times, run = this.#once } = this.#parts
+  async transact<T> (service: string, work: Work<T>, { alone = false } = {}): Promise<T> {
     const startedMs = performance.now()
-    const { result, tx } = await this.#inTurn(async () => {
-      const done = await this.#reaching(async () => await run(async (database, nowMs) => {
-        const tx = new LedgerTransaction(database, nowMs, times, this.#windows, this.#numbers)
-        const result = await work(tx)
-        await tx.flush()
-        return { result, tx }
-      }))
-      done.tx.committed()
-      return done
-    })
-    metrics.commitSeconds.observe({ service }, (performance.now() - startedMs) / 1_000)
+    const result = this.#numbers === null ? await this.#byItself(work) : await this.#turns.take(work, alone)
+    this.#parts.metrics.commitSeconds.observe({ service }, (performance.now() - startedMs) / 1_000)
+    return result as T
+  }
+
+  async #byItself (work: Work<unknown>): Promise<unknown> {
+    const { results: [result], tell } = await this.#commit([work])
+    tell()
+    return result
+  }
+
+  /** One after the other in one transaction. */
+  async #commit (works: readonly Work<unknown>[]): Promise<Together> {
+    const { times, run = this.#once } = this.#parts
+    const { results, tx } = await this.#reaching(async () => await run(async (database, nowMs) => {
+      const tx = new LedgerTransaction(database, nowMs, times, this.#windows, this.#numbers)
+      const results: unknown[] = []
+      for (const work of works) {
+        results.push(await work(tx))
+        await tx.finishWork()
+      }
+      return { results, tx }
+    }))
+    return { results, tell: () => this.#tell(tx) }
+  }
+
+  #tell (tx: LedgerTransaction): void {
+    tx.committed()
     if (tx.hasNotices) this.notices.ring()
     this.feed.tell(tx.changedLots, tx.lotsWithChangedBays, this.#numbers && tx.outcome)
     this.nodes?.tell(new Map([...tx.changedLots].map(id => [id, tx.lot(id)?.version ?? null])), tx.lotsWithChangedBays, tx.hasNotices)
-    return result
   }
 
   #once: Run = async work => {
     const { database, clock } = this.#parts
     return await database.kysely.transaction().execute(async kysely => await work({ ...database, kysely }, clock.nowMs()))
-  }
-
-  /** Where this process alone writes, one after the other. */
-  async #inTurn<T> (work: () => Promise<T>): Promise<T> {
-    if (this.#numbers === null) return await work()
-    const before = this.#last
-    const done = (async () => {
-      await before
-      return await work()
-    })()
-    this.#last = done.catch(() => undefined)
-    return await done
   }
 
   /** Runs a read outside a transaction, with the same errors as `transact`. */
@@ -155,9 +162,9 @@ export class Ledger {
   /** Throws `UnavailableError` unless the ledger can be written and the last use of it went well: the health check's question. */
   async check (): Promise<void> {
     if (this.#failing) throw this.#failing
-    await this.#inTurn(async () => await this.#reaching(async () => await this.#parts.database.kysely.transaction().execute(async kysely => {
+    await this.#reaching(async () => await this.#parts.database.kysely.transaction().execute(async kysely => {
       await sql`update cursors set position = position where 1 = 0`.execute(kysely)
-    })))
+    }))
   }
 
   /** Now and then, since it costs a call of the system: once a second. */

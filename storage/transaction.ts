@@ -265,6 +265,15 @@ export class LedgerTransaction {
     ofLot.set(reservation.id, reservation)
   }
 
+  /** Writes what one piece of work has changed. What the next one in this transaction does to a lot makes another version of it. */
+  async finishWork (): Promise<void> {
+    await this.flush()
+    for (const id of this.#changed) {
+      const lot = this.#loaded.get(id)
+      if (lot) this.#versions.set(id, lot.version)
+    }
+  }
+
   /** Writes what has changed so far. The ledger calls it last; a query that must see the changes calls it before. */
   async flush (): Promise<void> {
     for (const lot of this.#lots.values()) this.#auditQuality(lot)

@@ -8,7 +8,7 @@ import type { Refusal } from '../../shared/errors.js'
 import { createLimitedWarn, type LimitedWarn, type Log } from '../../shared/log.js'
 import type { Metrics } from '../../shared/metrics.js'
 import { publishReply, type ReplyAddress } from '../../shared/request-envelope.js'
-import { MAX_HOLD_SECONDS } from '../../shared/schemas.js'
+import { MAX_HOLD_SECONDS, READ_ONLY } from '../../shared/schemas.js'
 import type { Ledger } from '../../storage/ledger.js'
 import type { Fence } from '../../storage/leases.js'
 import { createAbout, type About } from './about.js'
@@ -123,7 +123,7 @@ export class RequestIntake {
     const answers = await ledger.transact('reservation', async tx => {
       await fence?.(tx)
       return await answerBatch(tx, requests, this.#settings)
-    })
+    }, { alone: requests.every(({ call }) => READ_ONLY.has(call.method)) })
     metrics.batchSize.observe({ service: 'reservation' }, requests.length)
     if (experiment) for (const [i, request] of requests.entries()) if (answers[i]?.replayed === false) experiment.carriedOut(request)
     return answers

@@ -1,9 +1,11 @@
 // The reservation service: answers the requests on `requests/{method}`, and by itself lets due reservations go on, gives
 // places to those who wait, and tells them and those who monitor a lot. It never publishes a lot's count: that is occupancy's, driven by the change
 // feed.
+import type { Delivery } from '../../shared/bus.js'
 import { every } from '../../shared/every.js'
 import { Pump } from '../../shared/pump.js'
-import { REQUEST_FILTER, topics } from '../../shared/topics.js'
+import { isMethod, READ_ONLY } from '../../shared/schemas.js'
+import { methodOfRequestTopic, REQUEST_FILTER, topics } from '../../shared/topics.js'
 import { RequestIntake, rulesOf, type IntakeParts } from './intake.js'
 import { Monitors } from './monitors.js'
 import { startNotices } from './notices.js'
@@ -77,6 +79,7 @@ export async function startAnswering (parts: ReservationParts): Promise<RunningS
     handle: async batch => await answering.handle(batch),
     abandon: async batch => await answering.abandon(batch),
     dropped: delivery => answering.failed(delivery),
+    waitsForCommit: mayChange,
     holdMs: HOLD_REQUESTS_MS,
     maxBatch: ledger.nodes === null ? MOST_REQUESTS : MOST_REQUESTS_SHARED
   })
@@ -86,4 +89,10 @@ export async function startAnswering (parts: ReservationParts): Promise<RunningS
       await monitors.stop()
     }
   }
+}
+
+/** Whether this is a request that may change the ledger. */
+function mayChange ({ topic }: Delivery): boolean {
+  const method = methodOfRequestTopic(topic) ?? ''
+  return isMethod(method) && !READ_ONLY.has(method)
 }

@@ -2,6 +2,7 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { describe, expect, onTestFinished, test } from 'vitest'
@@ -13,7 +14,8 @@ import { UsageError } from '../../bench/usage-error.js'
 import { testFolder } from '../support/app.js'
 import { findMosquitto } from '../support/mosquitto.js'
 
-const MAIN = join(import.meta.dirname, '../../dist/bench/main.js')
+const ROOT = join(import.meta.dirname, '../..')
+const MAIN = join(ROOT, 'dist/bench/main.js')
 
 describe('Recorder', () => {
   const series = { what: 'throughput', of: { system: 'parkmq' }, x: { name: 'clients', unit: '' }, y: { name: 'requests', unit: '1/s' } }
@@ -108,6 +110,28 @@ describe('the command', () => {
       expect(counts).toMatchObject({ acknowledged: counts.sent, 'heard of': counts.sent, closed: 0 })
     }
     for (const { counts } of stress?.accounts.filter(({ of }) => of.what === 'requests') ?? []) expectEven(counts)
+  })
+
+  test('builds: two builds are asked the same, and each ratio is this one\'s of the other', { timeout: 120_000 }, async () => {
+    const { scenarios: [builds] } = await run('builds', '--against', ROOT, '--rounds', '2', '--seconds', '0.1', '--clients', '4')
+    const loads = ['writes', 'reads'].flatMap(workload => ['no sensors', '1,000/s in all'].map(sensors => `${workload}, ${sensors}`))
+    const requests = builds?.accounts.filter(({ of }) => of.what === 'requests') ?? []
+    expect(requests.map(({ of }) => `${of.build}, ${of.workload}, ${of.sensors}`).sort()).toEqual(['this build', 'the other'].flatMap(build => loads.map(load => `${build}, ${load}`)).sort())
+    for (const { counts } of requests) expectEven(counts)
+    const sensors = builds?.accounts.filter(({ of }) => of.what === 'sensors') ?? []
+    expect(sensors).toHaveLength(4)
+    for (const { counts } of sensors) expect(counts).toMatchObject({ acknowledged: counts.sent, 'heard of': counts.sent })
+    const throughputs = builds?.ratios.filter(({ what }) => what === 'throughput') ?? []
+    expect(throughputs.map(({ of }) => `${of.workload}, ${of.sensors}`)).toEqual(loads)
+    for (const { numerator, denominator, rounds } of throughputs) expect({ numerator, denominator, rounds: rounds.length }).toEqual({ numerator: 'this build', denominator: 'the other', rounds: 2 })
+  })
+
+  test.each([
+    ['builds without another', ['builds'], 'builds needs --against DIR: the folder of another build of parkmq'],
+    ['a folder that is no build', ['builds', '--against', tmpdir()], `--against ${tmpdir()} is no build of parkmq: it has no bin/parkmq.js`]
+  ])('%s is refused', (_, args, words) => {
+    const { status, stderr } = spawnSync(process.execPath, [MAIN, ...args], { encoding: 'utf8' })
+    expect({ status, stderr }).toEqual({ status: 2, stderr: expect.stringContaining(words) as string })
   })
 
   test('an option that a scenario does not have is refused and named', () => {

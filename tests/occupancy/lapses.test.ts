@@ -28,6 +28,7 @@ async function pass ({ app, clock }: { app: App, clock: ManualClock }, ms: numbe
     if (row?.stands_until_ms === null) return
     await clock.armed(500)
     clock.advance(100)
+    await new Promise(resolve => setImmediate(resolve))
   }
 }
 const quality = (text: string): unknown => json(text).quality

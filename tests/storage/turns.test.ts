@@ -1,0 +1,107 @@
+// Transactions that are asked for at once on a ledger of this process alone: one commit for all of them, and none of them knows.
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { expect, onTestFinished, test } from 'vitest'
+import { newLot } from '../../services/reservation/lot-settings.js'
+import { Config } from '../../shared/config.js'
+import type { Id } from '../../shared/lot.js'
+import { createMetrics } from '../../shared/metrics.js'
+import { NewLot } from '../../shared/schemas.js'
+import type { Ledger } from '../../storage/ledger.js'
+import { openLedger } from '../../storage/open.js'
+import { StandingClock } from './contract.js'
+
+const A = 'LOT-A' as Id
+
+/** A ledger with LOT-A, and the lots of each commit since then. */
+async function open (): Promise<{ ledger: Ledger, commits: string[][], count: (by: number) => Promise<number> }> {
+  const data = mkdtempSync(join(tmpdir(), 'parkmq-turns-'))
+  onTestFinished(() => rmSync(data, { recursive: true, force: true }))
+  const ledger = await openLedger({ config: Config.parse({ data }), clock: new StandingClock(), metrics: createMetrics() })
+  onTestFinished(() => ledger.close())
+  await add(ledger, 'LOT-A')
+  const commits: string[][] = []
+  ledger.feed.listen(lots => commits.push([...lots]))
+  const count = async (by: number): Promise<number> => await ledger.transact('test', async tx => {
+    await tx.load([A])
+    const lot = tx.lot(A)
+    if (!lot) throw new Error('no lot')
+    tx.setLot({ ...lot, counted: lot.counted + by })
+    return lot.counted
+  })
+  return { ledger, commits, count }
+}
+
+async function add (ledger: Ledger, lot: string): Promise<void> {
+  await ledger.transact('test', async tx => tx.setLot(newLot(NewLot.parse({ lot, capacity: 100 }), 'UTC')))
+}
+
+test('what is asked for at once is one commit, in the order of asking', async () => {
+  const { ledger, commits, count } = await open()
+  expect(await Promise.all([count(1), add(ledger, 'LOT-B'), count(10), count(100)])).toEqual([0, undefined, 1, 11])
+  expect(commits).toEqual([[A, 'LOT-B']])
+  expect(await ledger.lots([A])).toMatchObject([{ counted: 111, version: 4 }])
+})
+
+test('a query of one sees what those before it have changed', async () => {
+  const { ledger } = await open()
+  const [, found] = await Promise.all([
+    add(ledger, 'LOT-B'),
+    ledger.transact('test', async tx => (await tx.database.kysely.selectFrom('lots').select('id').orderBy('id').execute()).map(row => row.id))
+  ])
+  expect(found).toEqual([A, 'LOT-B'])
+})
+
+test('one that throws throws alone, and nothing of it is left', async () => {
+  const { ledger, commits, count } = await open()
+  const failing = ledger.transact('test', async tx => {
+    await tx.load([A])
+    const lot = tx.lot(A)
+    if (lot) tx.setLot({ ...lot, counted: 99 })
+    tx.audit({ lot: A, type: 'lot.changed', who: 'nobody' })
+    await tx.flush()
+    throw new Error('on purpose')
+  })
+  const [before, failed, after] = await Promise.allSettled([count(1), failing, count(10)])
+  expect(before).toEqual({ status: 'fulfilled', value: 0 })
+  expect(failed).toMatchObject({ status: 'rejected', reason: { message: 'on purpose' } })
+  expect(after).toEqual({ status: 'fulfilled', value: 1 })
+  expect(await ledger.lots([A])).toMatchObject([{ counted: 11, version: 3 }])
+  expect(await ledger.database.kysely.selectFrom('audit').select('id').where('who', '=', 'nobody').execute()).toEqual([])
+  expect(commits).toEqual([[A], [A]])
+})
+
+test('what is committed is not done again, whatever its listeners do', async () => {
+  const { ledger, count } = await open()
+  const unlisten = ledger.feed.listen(() => { throw new Error('a fault of a listener') })
+  const settled = await Promise.allSettled([count(1), count(10)])
+  unlisten()
+  expect(settled.map(({ status }) => status)).toEqual(['rejected', 'rejected'])
+  expect(await ledger.lots([A])).toMatchObject([{ counted: 11, version: 3 }])
+  expect(await count(100)).toBe(11)
+})
+
+test('who wants to be alone comes first and is told before the others commit', async () => {
+  const { ledger, commits, count } = await open()
+  const order: string[] = []
+  ledger.feed.listen(() => order.push('committed'))
+  const read = async (): Promise<void> => {
+    const counted = await ledger.transact('test', async tx => {
+      await tx.load([A])
+      return tx.lot(A)?.counted
+    }, { alone: true })
+    order.push(`read ${counted}`)
+  }
+  await Promise.all([count(1), read(), count(10)])
+  expect(order).toEqual(['read 0', 'committed'])
+  expect(commits).toEqual([[A]])
+})
+
+test('many who ask at once all have their turn', async () => {
+  const { ledger, commits, count } = await open()
+  expect(await Promise.all(Array.from({ length: 50 }, () => count(1)))).toEqual(Array.from({ length: 50 }, (_, i) => i))
+  expect(await ledger.lots([A])).toMatchObject([{ counted: 50, version: 51 }])
+  expect(commits.length).toBeGreaterThan(1)
+  expect(commits.length).toBeLessThan(50)
+})

@@ -4,26 +4,25 @@
 export class Beginning {
   #next: Promise<void> | null = null
   readonly #gatherings = new Set<Promise<void>>()
-  #tellEnd = (): void => {}
-  #ended = this.#upcomingEnd()
+  #gathered = 0
+
+  /** How many times somebody has gathered: who waits for less stops when it changes, and begins with them. */
+  get gathered (): number { return this.#gathered }
 
   /** Resolves one turn of the event loop later, for all who ask meanwhile at once, and not while anybody gathers. */
   async ready (): Promise<void> {
     await (this.#next ??= this.#whenReady())
   }
 
-  /** The others begin only when `wait` is over. It must not take long. */
-  async gather (wait: Promise<void>): Promise<void> {
+  /** The same when `wait` is over; until then the others do not begin. It must not take long. */
+  async readyAfter (wait: Promise<void>): Promise<void> {
     this.#gatherings.add(wait)
     await wait
+    this.#gathered++
+    // Asked for before the others go on, so that they and this one begin together.
+    const ready = this.ready()
     this.#gatherings.delete(wait)
-    this.#tellEnd()
-    this.#ended = this.#upcomingEnd()
-  }
-
-  /** Resolves when `wait` is over, or before, when others have gathered and will begin. */
-  async gatherUnlessOthers (wait: Promise<void>): Promise<void> {
-    await Promise.race([wait, this.#ended])
+    await ready
   }
 
   async #whenReady (): Promise<void> {
@@ -31,9 +30,5 @@ export class Beginning {
     await new Promise(resolve => setImmediate(resolve))
     while (this.#gatherings.size > 0) await Promise.all(this.#gatherings)
     this.#next = null
-  }
-
-  #upcomingEnd (): Promise<void> {
-    return new Promise(resolve => { this.#tellEnd = resolve })
   }
 }

@@ -108,8 +108,7 @@ export class Intake<Ticket> {
       }
       const startedMs = performance.now()
       this.#parts.settle(tickets, await this.#handle(deliveries))
-      await this.#gather(deliveries, performance.now() - startedMs)
-      await this.#beginning.ready()
+      await this.#readyAgain(deliveries, performance.now() - startedMs)
     }
     this.#running = false
     for (const resolve of this.#idle.splice(0)) resolve()
@@ -120,18 +119,24 @@ export class Intake<Ticket> {
    * of its own costs as much as ten messages. Never longer than a part of what the last batch took, and not at all when few
    * send at once. Other consumers wait with those whose senders wait for a commit; who gathers for less begins with them.
    */
-  async #gather (answered: readonly Delivery[], tookMs: number): Promise<void> {
+  async #readyAgain (answered: readonly Delivery[], tookMs: number): Promise<void> {
     const expected = answered.length + this.#deliveries.length
-    if (expected < FEW) return
-    const back = this.#untilBack(expected, performance.now() + Math.min(tookMs * GATHER_SHARE, LONGEST_GATHER_MS))
     const { waitsForCommit } = this.#parts.consumer
-    if (waitsForCommit !== undefined && answered.some(waitsForCommit)) await this.#beginning.gather(back)
-    else await this.#beginning.gatherUnlessOthers(back)
+    if (expected >= FEW) {
+      const untilMs = performance.now() + Math.min(tookMs * GATHER_SHARE, LONGEST_GATHER_MS)
+      if (waitsForCommit !== undefined && answered.some(waitsForCommit)) {
+        await this.#beginning.readyAfter(this.#untilBack(expected, untilMs, () => false))
+        return
+      }
+      const { gathered } = this.#beginning
+      await this.#untilBack(expected, untilMs, () => this.#beginning.gathered !== gathered)
+    }
+    await this.#beginning.ready()
   }
 
-  async #untilBack (expected: number, untilMs: number): Promise<void> {
+  async #untilBack (expected: number, untilMs: number, isOver: () => boolean): Promise<void> {
     do await new Promise(resolve => setImmediate(resolve))
-    while (this.#deliveries.length < expected && !this.#stopped && performance.now() < untilMs)
+    while (this.#deliveries.length < expected && !isOver() && !this.#stopped && performance.now() < untilMs)
   }
 
   async #runAlone (delivery: Delivery, ticket: Ticket): Promise<void> {

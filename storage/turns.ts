@@ -61,7 +61,7 @@ export class Turns<Work> {
       else for (const one of group) await this.#settle([one])
       return
     }
-    // It is done: whatever goes wrong from here on must not do it again.
+    // It is done: whatever goes wrong from here on, nothing of it is done again here.
     try {
       together.tell()
       for (const [i, { done }] of group.entries()) done(together.results[i])

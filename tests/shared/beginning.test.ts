@@ -13,12 +13,15 @@ function delivery (payload: string): Delivery {
   return { topic: 'lots/LOT-A/sensor', payload: Buffer.from(payload), qos: 1, retain: false, dup: false, properties: {}, receivedAtMs: 0 }
 }
 
-test('those who are ready in the same turn of the event loop begin together', async () => {
+/** Intakes that share a beginning, what was handed over together, one transaction after the other, and whose batches were settled. */
+function recording (): { intakeOf: (name: string, waitsForCommit?: () => boolean) => Intake<null>, begun: string[][], settled: string[] } {
   const begun: string[][] = []
+  const settled: string[] = []
   let now: string[] | null = null
   const beginning = new Beginning()
-  const intakeOf = (name: string): Intake<null> => {
+  const intakeOf = (name: string, waitsForCommit?: () => boolean): Intake<null> => {
     const consumer: Consumer = {
+      ...waitsForCommit && { waitsForCommit },
       handle: async batch => {
         if (now === null) {
           begun.push(now = [])
@@ -26,11 +29,18 @@ test('those who are ready in the same turn of the event loop begin together', as
           process.nextTick(() => { now = null })
         }
         now.push(`${name} ${batch.length}`)
+        // So long that more is waited for, for a millisecond.
+        for (const startedMs = performance.now(); performance.now() - startedMs < 4;) await turn()
         return batch.map(() => ACCEPTED)
       }
     }
-    return new Intake({ consumer, filter: name, clock: new ManualClock(), log: pino({ level: 'silent' }), metrics: createMetrics(), beginning, settle: () => {} })
+    return new Intake({ consumer, filter: name, clock: new ManualClock(), log: pino({ level: 'silent' }), metrics: createMetrics(), beginning, settle: () => { settled.push(name) } })
   }
+  return { intakeOf, begun, settled }
+}
+
+test('those who are ready in the same turn of the event loop begin together', async () => {
+  const { intakeOf, begun } = recording()
   const [sensors, requests] = [intakeOf('sensors'), intakeOf('requests')]
   sensors.push(delivery('1'), null)
   requests.push(delivery('2'), null)
@@ -39,47 +49,58 @@ test('those who are ready in the same turn of the event loop begin together', as
   expect(begun).toEqual([['sensors 2', 'requests 1']])
 })
 
-test('nobody begins while somebody gathers, and all begin when that is over', async () => {
+test('nobody begins while somebody gathers, and then all begin in the same turn', async () => {
   const beginning = new Beginning()
   let stop = (): void => {}
-  const gathering = beginning.gather(new Promise(resolve => { stop = resolve }))
-  const begun: number[] = []
-  for (const one of [1, 2]) void beginning.ready().then(() => begun.push(one))
+  const begun: string[] = []
+  const begin = (who: string) => () => { begun.push(who) }
+  void beginning.readyAfter(new Promise(resolve => { stop = resolve })).then(begin('who gathered'))
+  for (const who of ['first', 'second']) void beginning.ready().then(begin(who))
   for (let i = 0; i < 5; i++) await turn()
   expect(begun).toEqual([])
+  const { gathered } = beginning
   stop()
-  await gathering
-  await turn()
-  expect(begun).toEqual([1, 2])
+  // As the ledger does: it begins when everybody that is ready has asked.
+  await new Promise<void>(resolve => { process.nextTick(resolve) })
+  expect(begun.sort()).toEqual(['first', 'second', 'who gathered'])
+  expect(beginning.gathered).toBe(gathered + 1)
 })
 
 test('where two gather, the others wait for both', async () => {
   const beginning = new Beginning()
   const stops: (() => void)[] = []
-  const gatherings = [1, 2].map(async () => await beginning.gather(new Promise(resolve => stops.push(resolve))))
-  let isReady = false
-  const ready = beginning.ready().then(() => { isReady = true })
+  const begun: number[] = []
+  for (const one of [1, 2]) void beginning.readyAfter(new Promise(resolve => stops.push(resolve))).then(() => begun.push(one))
+  const ready = beginning.ready().then(() => begun.push(3))
   for (let i = 0; i < 3; i++) await turn()
   stops[1]?.()
-  await gatherings[1]
   for (let i = 0; i < 5; i++) await turn()
-  expect(isReady).toBe(false)
+  expect(begun).toEqual([])
   stops[0]?.()
   await ready
-  expect(isReady).toBe(true)
+  await turn()
+  expect(begun.sort()).toEqual([1, 2, 3])
 })
 
-test('who gathers for less goes on with who has gathered for more', async () => {
-  const beginning = new Beginning()
-  let stop = (): void => {}
-  const gathering = beginning.gather(new Promise(resolve => { stop = resolve }))
-  let isOver = false
-  const never = new Promise<void>(() => {})
-  const over = beginning.gatherUnlessOthers(never).then(() => { isOver = true })
-  await turn()
-  expect(isOver).toBe(false)
-  stop()
-  await gathering
-  await over
-  expect(isOver).toBe(true)
+test('who gathers for less stops when others have gathered, and is in the same transaction', async () => {
+  const { intakeOf, begun, settled } = recording()
+  const [sensors, requests] = [intakeOf('sensors'), intakeOf('requests', () => true)]
+  // Only the requesters send again: the sensors' batch waits for more in vain, and without an end of it would be late.
+  for (let i = 0; i < 8; i++) sensors.push(delivery(String(i)), null)
+  for (let i = 0; i < 4; i++) requests.push(delivery(String(i)), null)
+  while (settled.length < 2) await turn()
+  sensors.push(delivery('more'), null)
+  for (let i = 0; i < 4; i++) requests.push(delivery('again'), null)
+  while (begun.length === 1) await turn()
+  expect(begun.map(names => names.sort())).toEqual([['requests 4', 'sensors 8'], ['requests 4', 'sensors 1']])
+})
+
+test('a consumer that nobody gathers for is handed its batches all the same', async () => {
+  const { intakeOf, begun } = recording()
+  const sensors = intakeOf('sensors')
+  for (let batch = 0; batch < 3; batch++) {
+    for (let i = 0; i < 5; i++) sensors.push(delivery(String(i)), null)
+    while (begun.length <= batch) await turn()
+  }
+  expect(begun.flat()).toEqual(['sensors 5', 'sensors 5', 'sensors 5'])
 })

@@ -9,6 +9,8 @@ export class Beginning {
   /** How many times somebody has gathered: who waits for less stops when it changes, and begins with them. */
   get gathered (): number { return this.#gathered }
 
+  get isGathering (): boolean { return this.#gatherings.size > 0 }
+
   /** Resolves one turn of the event loop later, for all who ask meanwhile at once, and not while anybody gathers. */
   async ready (): Promise<void> {
     await (this.#next ??= this.#whenReady())

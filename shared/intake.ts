@@ -129,7 +129,10 @@ export class Intake<Ticket> {
         return
       }
       const { gathered } = this.#beginning
-      await this.#untilBack(expected, untilMs, () => this.#beginning.gathered !== gathered)
+      const isOver = (): boolean => this.#beginning.gathered !== gathered
+      await this.#untilBack(expected, untilMs, isOver)
+      // The event loop has turned, and there is nobody to begin with.
+      if (!isOver() && !this.#beginning.isGathering) return
     }
     await this.#beginning.ready()
   }

@@ -1,7 +1,7 @@
 // The Bus over the embedded broker: what clients publish on consumed topics goes to the service, and the sender's
 // PUBACK or PUBREC follows the service's commit; everything else goes to the exchange. It never acknowledges what is
 // not committed or stored, and never keeps the order of arrival from a consumer.
-import { Beginning } from '../shared/beginning.js'
+import { BatchStart } from '../shared/batch-start.js'
 import { RefusedPublishError, type Bus, type Consumer, type Delivery, type PublishOptions } from '../shared/bus.js'
 import type { Clock } from '../shared/clock.js'
 import type { ErrorCode, Refusal } from '../shared/errors.js'
@@ -73,7 +73,7 @@ const UNRELEASED: RefusedPublish = { reason: Reason.quotaExceeded, words: 'over_
 export class EmbeddedBus implements Bus {
   readonly #parts: EmbeddedBusParts
   readonly #takers: Taker[] = []
-  readonly #beginning = new Beginning()
+  readonly #batchStart = new BatchStart()
   /** Committed messages for subscribers. */
   readonly #forwards: Ticket[] = []
   /** They wait for a subscriber. */
@@ -90,7 +90,7 @@ export class EmbeddedBus implements Bus {
     const { clock, report } = this.#parts
     if (this.#takers.some(taker => taker.filter === filter)) throw new Error(`${filter} has a consumer already`)
     const settle = (tickets: readonly Ticket[], settlements: readonly Settlement[]): void => this.#settle(tickets, settlements)
-    const intake = new Intake<Ticket>({ consumer, filter, clock, log: report.log, metrics: report.metrics, beginning: this.#beginning, settle })
+    const intake = new Intake<Ticket>({ consumer, filter, clock, log: report.log, metrics: report.metrics, batchStart: this.#batchStart, settle })
     this.#takers.push({ filter, matches: matcherOf(filter), intake, atOnce: consumer.atOnce === true })
   }
 

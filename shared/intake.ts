@@ -1,7 +1,7 @@
 // The intake of a consumer: collects what arrives while the last batch commits, hands it over as one batch, holds it
 // while the ledger is unavailable, and finds the poison message in a batch that fails. Both Buses are made of it.
 // It never settles a delivery twice and never reorders.
-import { Beginning } from './beginning.js'
+import { BatchStart } from './batch-start.js'
 import type { Clock } from './clock.js'
 import { FencedError, messageOf, UnavailableError } from './errors.js'
 import type { Consumer, Delivery, Outcome } from './bus.js'
@@ -31,7 +31,7 @@ export interface IntakeParts<Ticket> {
   readonly log: Log
   readonly metrics: Metrics
   /** Shared by the consumers whose batches may begin together; default: its own. */
-  readonly beginning?: Beginning
+  readonly batchStart?: BatchStart
   /** Carries out the settlements of one batch; the arrays have the same length. Must not throw. */
   readonly settle: (tickets: readonly Ticket[], settlements: readonly Settlement[]) => void
 }
@@ -41,7 +41,7 @@ export class Intake<Ticket> {
   readonly #parts: IntakeParts<Ticket>
   readonly #maxBatch: number
   readonly #holdMs: number
-  readonly #beginning: Beginning
+  readonly #batchStart: BatchStart
   #deliveries: Delivery[] = []
   #tickets: Ticket[] = []
   #running = false
@@ -56,7 +56,7 @@ export class Intake<Ticket> {
     this.#parts = parts
     this.#maxBatch = parts.consumer.maxBatch ?? DEFAULT_MAX_BATCH
     this.#holdMs = parts.consumer.holdMs ?? DEFAULT_HOLD_MS
-    this.#beginning = parts.beginning ?? new Beginning()
+    this.#batchStart = parts.batchStart ?? new BatchStart()
   }
 
   /** Deliveries that wait for their batch, or are in work by themselves. */
@@ -97,7 +97,7 @@ export class Intake<Ticket> {
   }
 
   async #run (): Promise<void> {
-    await this.#beginning.ready()
+    await this.#batchStart.ready()
     while (this.#deliveries.length > 0) {
       const whole = this.#deliveries.length <= this.#maxBatch
       const deliveries = whole ? this.#deliveries : this.#deliveries.splice(0, this.#maxBatch)
@@ -125,16 +125,16 @@ export class Intake<Ticket> {
     if (expected >= FEW) {
       const untilMs = performance.now() + Math.min(tookMs * GATHER_SHARE, LONGEST_GATHER_MS)
       if (waitsForCommit !== undefined && answered.some(waitsForCommit)) {
-        await this.#beginning.readyAfter(this.#untilBack(expected, untilMs, () => false))
+        await this.#batchStart.readyAfter(this.#untilBack(expected, untilMs, () => false))
         return
       }
-      const { gathered } = this.#beginning
-      const isOver = (): boolean => this.#beginning.gathered !== gathered
+      const { gathered } = this.#batchStart
+      const isOver = (): boolean => this.#batchStart.gathered !== gathered
       await this.#untilBack(expected, untilMs, isOver)
       // The event loop has turned, and there is nobody to begin with.
-      if (!isOver() && !this.#beginning.isGathering) return
+      if (!isOver() && !this.#batchStart.isGathering) return
     }
-    await this.#beginning.ready()
+    await this.#batchStart.ready()
   }
 
   async #untilBack (expected: number, untilMs: number, isOver: () => boolean): Promise<void> {

@@ -6,12 +6,12 @@ import { messageOf, UnavailableError } from '../shared/errors.js'
 import type { Id, Lot } from '../shared/lot.js'
 import type { Metrics } from '../shared/metrics.js'
 import { Bell, ChangeFeed } from './feed.js'
+import { GroupCommit, type CommittedGroup } from './group-commit.js'
 import type { OpenLeases } from './leases.js'
 import { lotOf } from './records.js'
 import { selectByKeys, type Database } from './rows.js'
 import type { LedgerNodes, Numbered, Settled } from './nodes.js'
 import { LedgerTransaction, type LedgerTimes } from './transaction.js'
-import { Turns, type Together } from './turns.js'
 import { WindowsCache } from './windows-cache.js'
 
 const LOOK_EVERY_MS = 1_000
@@ -56,7 +56,7 @@ export class Ledger {
   #failing: UnavailableError | null = null
   #lookedAtMs = performance.now()
   readonly #parts: LedgerParts
-  readonly #turns = new Turns<Work<unknown>>(async works => await this.#commit(works))
+  readonly #group = new GroupCommit<Work<unknown>>(async works => await this.#commit(works))
   #nextLine: number
   readonly #numbers: ((count: number) => number) | null
 
@@ -75,14 +75,14 @@ export class Ledger {
 
   /**
    * Runs `work` in one transaction and commits it to disk. `service` names who for the metrics. Where this process alone writes,
-   * those that are asked for together share a transaction, since its end costs as much as what ten messages change (turns.ts); not
-   * with work that is `alone`, which will change next to nothing and waits for nobody's commit. `work` may be run again from its
-   * beginning, so it changes nothing but the transaction.
+   * those that are asked for together are one transaction of the engine, since its end costs as much as what ten messages change
+   * (group-commit.ts); not with work that is `alone`, which will change next to nothing and waits for nobody's commit. `work` may be
+   * run again from its beginning, so it changes nothing but the transaction.
    * Throws `UnavailableError` when the ledger cannot be read or written now; then nothing was changed.
    */
   async transact<T> (service: string, work: Work<T>, { alone = false } = {}): Promise<T> {
     const startedMs = performance.now()
-    const result = this.#numbers === null ? await this.#byItself(work) : await this.#turns.take(work, alone)
+    const result = this.#numbers === null ? await this.#byItself(work) : await this.#group.do(work, alone)
     this.#parts.metrics.commitSeconds.observe({ service }, (performance.now() - startedMs) / 1_000)
     return result as T
   }
@@ -94,7 +94,7 @@ export class Ledger {
   }
 
   /** One after the other in one transaction. */
-  async #commit (works: readonly Work<unknown>[]): Promise<Together> {
+  async #commit (works: readonly Work<unknown>[]): Promise<CommittedGroup> {
     const { times, run = this.#once } = this.#parts
     const { results, tx } = await this.#reaching(async () => await run(async (database, nowMs) => {
       const tx = new LedgerTransaction(database, nowMs, times, this.#windows, this.#numbers)

@@ -1,7 +1,7 @@
 // Two consumers whose batches may begin together, with a turn of the event loop as the only clock.
 import { pino } from 'pino'
 import { expect, test } from 'vitest'
-import { Beginning } from '../../shared/beginning.js'
+import { BatchStart } from '../../shared/batch-start.js'
 import { ACCEPTED, type Consumer, type Delivery } from '../../shared/bus.js'
 import { Intake } from '../../shared/intake.js'
 import { createMetrics } from '../../shared/metrics.js'
@@ -13,12 +13,12 @@ function delivery (payload: string): Delivery {
   return { topic: 'lots/LOT-A/sensor', payload: Buffer.from(payload), qos: 1, retain: false, dup: false, properties: {}, receivedAtMs: 0 }
 }
 
-/** Intakes that share a beginning, what was handed over together, one transaction after the other, and whose batches were settled. */
+/** Intakes that share a start, what was handed over together, one transaction after the other, and whose batches were settled. */
 function recording (): { intakeOf: (name: string, waitsForCommit?: () => boolean) => Intake<null>, begun: string[][], settled: string[] } {
   const begun: string[][] = []
   const settled: string[] = []
   let now: string[] | null = null
-  const beginning = new Beginning()
+  const batchStart = new BatchStart()
   const intakeOf = (name: string, waitsForCommit?: () => boolean): Intake<null> => {
     const consumer: Consumer = {
       ...waitsForCommit && { waitsForCommit },
@@ -34,7 +34,7 @@ function recording (): { intakeOf: (name: string, waitsForCommit?: () => boolean
         return batch.map(() => ACCEPTED)
       }
     }
-    return new Intake({ consumer, filter: name, clock: new ManualClock(), log: pino({ level: 'silent' }), metrics: createMetrics(), beginning, settle: () => { settled.push(name) } })
+    return new Intake({ consumer, filter: name, clock: new ManualClock(), log: pino({ level: 'silent' }), metrics: createMetrics(), batchStart, settle: () => { settled.push(name) } })
   }
   return { intakeOf, begun, settled }
 }
@@ -50,28 +50,28 @@ test('those who are ready in the same turn of the event loop begin together', as
 })
 
 test('nobody begins while somebody gathers, and then all begin in the same turn', async () => {
-  const beginning = new Beginning()
+  const batchStart = new BatchStart()
   let stop = (): void => {}
   const begun: string[] = []
   const begin = (who: string) => () => { begun.push(who) }
-  void beginning.readyAfter(new Promise(resolve => { stop = resolve })).then(begin('who gathered'))
-  for (const who of ['first', 'second']) void beginning.ready().then(begin(who))
+  void batchStart.readyAfter(new Promise(resolve => { stop = resolve })).then(begin('who gathered'))
+  for (const who of ['first', 'second']) void batchStart.ready().then(begin(who))
   for (let i = 0; i < 5; i++) await turn()
   expect(begun).toEqual([])
-  const { gathered } = beginning
+  const { gathered } = batchStart
   stop()
   // As the ledger does: it begins when everybody that is ready has asked.
   await new Promise<void>(resolve => { process.nextTick(resolve) })
   expect(begun.sort()).toEqual(['first', 'second', 'who gathered'])
-  expect(beginning.gathered).toBe(gathered + 1)
+  expect(batchStart.gathered).toBe(gathered + 1)
 })
 
 test('where two gather, the others wait for both', async () => {
-  const beginning = new Beginning()
+  const batchStart = new BatchStart()
   const stops: (() => void)[] = []
   const begun: number[] = []
-  for (const one of [1, 2]) void beginning.readyAfter(new Promise(resolve => stops.push(resolve))).then(() => begun.push(one))
-  const ready = beginning.ready().then(() => begun.push(3))
+  for (const one of [1, 2]) void batchStart.readyAfter(new Promise(resolve => stops.push(resolve))).then(() => begun.push(one))
+  const ready = batchStart.ready().then(() => begun.push(3))
   for (let i = 0; i < 3; i++) await turn()
   stops[1]?.()
   for (let i = 0; i < 5; i++) await turn()

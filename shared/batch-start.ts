@@ -1,7 +1,7 @@
 // When the batches of several consumers begin. Those that are ready at the same time begin together, so that the ledger commits
 // them together: a commit costs as much as ten messages, whatever is in it.
 
-export class Beginning {
+export class BatchStart {
   #next: Promise<void> | null = null
   readonly #gatherings = new Set<Promise<void>>()
   #gathered = 0

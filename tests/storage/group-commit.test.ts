@@ -16,7 +16,7 @@ const A = 'LOT-A' as Id
 
 /** A ledger with LOT-A, and the lots of each commit since then. */
 async function open (): Promise<{ ledger: Ledger, commits: string[][], count: (by: number) => Promise<number> }> {
-  const data = mkdtempSync(join(tmpdir(), 'parkmq-turns-'))
+  const data = mkdtempSync(join(tmpdir(), 'parkmq-group-'))
   onTestFinished(() => rmSync(data, { recursive: true, force: true }))
   const ledger = await openLedger({ config: Config.parse({ data }), clock: new StandingClock(), metrics: createMetrics() })
   onTestFinished(() => ledger.close())

@@ -3,6 +3,7 @@
 import { sql } from 'kysely'
 import type { Clock } from '../shared/clock.js'
 import { messageOf, UnavailableError } from '../shared/errors.js'
+import type { Log } from '../shared/log.js'
 import type { Id, Lot } from '../shared/lot.js'
 import type { Metrics } from '../shared/metrics.js'
 import { Bell, ChangeFeed } from './feed.js'
@@ -24,6 +25,8 @@ export interface LedgerParts {
   readonly isUnavailable: (error: unknown) => boolean
   readonly clock: Clock
   readonly metrics: Metrics
+  /** Where the fault of a listener is told; without it whoever made the change is told. */
+  readonly log?: Log | undefined
   readonly times: LedgerTimes
   /**
    * Where this process alone writes: the number of the audit's next line. Then transactions take turns, and what one has
@@ -110,9 +113,15 @@ export class Ledger {
 
   #tell (tx: LedgerTransaction): void {
     tx.committed()
-    if (tx.hasNotices) this.notices.ring()
-    this.feed.tell(tx.changedLots, tx.lotsWithChangedBays, this.#numbers && tx.outcome)
-    this.nodes?.tell(new Map([...tx.changedLots].map(id => [id, tx.lot(id)?.version ?? null])), tx.lotsWithChangedBays, tx.hasNotices)
+    try {
+      if (tx.hasNotices) this.notices.ring()
+      this.feed.tell(tx.changedLots, tx.lotsWithChangedBays, this.#numbers && tx.outcome)
+      this.nodes?.tell(new Map([...tx.changedLots].map(id => [id, tx.lot(id)?.version ?? null])), tx.lotsWithChangedBays, tx.hasNotices)
+    } catch (err) {
+      // Whoever is told that it failed would do again what is committed.
+      if (this.#parts.log === undefined) throw err
+      this.#parts.log.error({ err, lots: [...tx.changedLots] }, 'a fault: a change is committed, and who listens could not be told of it')
+    }
   }
 
   #once: Run = async work => {

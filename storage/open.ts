@@ -31,6 +31,7 @@ export async function openLedger ({ config, clock, metrics, log }: OpenParts): P
     isUnavailable: isSqliteUnavailable,
     clock,
     metrics,
+    log,
     times: config.times,
     nextLine: await nextLine(opened.database)
   })

@@ -47,7 +47,7 @@ export async function openPostgresLedger ({ config, clock, metrics, log, nowMs }
       nodes = await PostgresNodes.start({ target, node, teller, database, clock, log })
       const { run } = new PostgresTransactions({ kysely, slots: Math.max(1, connections - FOR_READS), time, ...(nowMs && { nowMs }) })
       const ledger = new Ledger({
-        database, metrics, times, run, nodes,
+        database, metrics, log, times, run, nodes,
         openLeases: async ({ prefix, leaseMs }) => await PostgresLeases.open({ target, node, prefix, leaseMs, log }),
         clock: nowMs ? { nowMs, after: time.after } : time,
         close: async () => {

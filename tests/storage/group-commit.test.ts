@@ -2,9 +2,12 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Writable } from 'node:stream'
+import { pino } from 'pino'
 import { expect, onTestFinished, test } from 'vitest'
 import { newLot } from '../../services/reservation/lot-settings.js'
 import { Config } from '../../shared/config.js'
+import type { Log } from '../../shared/log.js'
 import type { Id } from '../../shared/lot.js'
 import { createMetrics } from '../../shared/metrics.js'
 import { NewLot } from '../../shared/schemas.js'
@@ -15,10 +18,10 @@ import { StandingClock } from './contract.js'
 const A = 'LOT-A' as Id
 
 /** A ledger with LOT-A, and the lots of each commit since then. */
-async function open (): Promise<{ ledger: Ledger, commits: string[][], count: (by: number) => Promise<number> }> {
+async function open (log?: Log): Promise<{ ledger: Ledger, commits: string[][], count: (by: number) => Promise<number> }> {
   const data = mkdtempSync(join(tmpdir(), 'parkmq-group-'))
   onTestFinished(() => rmSync(data, { recursive: true, force: true }))
-  const ledger = await openLedger({ config: Config.parse({ data }), clock: new StandingClock(), metrics: createMetrics() })
+  const ledger = await openLedger({ config: Config.parse({ data }), clock: new StandingClock(), metrics: createMetrics(), ...log && { log } })
   onTestFinished(() => ledger.close())
   await add(ledger, 'LOT-A')
   const commits: string[][] = []
@@ -70,6 +73,20 @@ test('one that throws throws alone, and nothing of it is left', async () => {
   expect(await ledger.lots([A])).toMatchObject([{ counted: 11, version: 3 }])
   expect(await ledger.database.kysely.selectFrom('audit').select('id').where('who', '=', 'nobody').execute()).toEqual([])
   expect(commits).toEqual([[A], [A]])
+})
+
+test('a fault of a listener is told in the log, and not to whoever made the change', async () => {
+  const lines: string[] = []
+  const { ledger, count } = await open(pino(new Writable({
+    write (line: Buffer, _, done) {
+      lines.push(line.toString())
+      done()
+    }
+  })))
+  ledger.feed.listen(() => { throw new Error('a fault of a listener') })
+  expect(await Promise.all([count(1), count(10)])).toEqual([0, 1])
+  expect(await ledger.lots([A])).toMatchObject([{ counted: 11, version: 3 }])
+  expect(lines.map(line => JSON.parse(line) as object)).toMatchObject([{ level: 50, lots: [A], err: { message: 'a fault of a listener' } }])
 })
 
 test('what is committed is not done again, whatever its listeners do', async () => {

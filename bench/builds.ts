@@ -11,7 +11,7 @@ import { PROGRAM_FILES } from './processes.js'
 import { Progress } from './progress.js'
 import { Recorder } from './recorder.js'
 import { RequestGenerator } from './request-generator.js'
-import { countsOf, faultsOf, sayRecordedRatios, USUAL_CLIENTS } from './request-rounds.js'
+import { countsOf, faultsOf, p95Of, sayRecordedRatios, USUAL_CLIENTS } from './request-rounds.js'
 import type { ScenarioResult } from './results.js'
 import { lotNames, startSystem, type System } from './systems.js'
 import { UsageError } from './usage-error.js'
@@ -106,7 +106,7 @@ function record (recorder: Recorder, build: BuildName, { workload, perSecond }: 
   recorder.account({ ...of, sensors: level, what: 'requests' }, countsOf(requests))
   recorder.add({ what: 'throughput', of, x, y: { name: 'requests', unit: '1/s' } }, level, requests.perSecond)
   recorder.add({ what: 'processor time', of, x, y: { name: 'processor time of a request', unit: 'us' } }, level, cpuUs)
-  recorder.add({ what: 'p95', of, x, y: { name: 'round trip', unit: 'ms' } }, level, p95(requests))
+  recorder.add({ what: 'p95', of, x, y: { name: 'round trip', unit: 'ms' } }, level, p95Of(requests))
   if (sensors === null) return
   const { sent, acknowledged, heard } = sensors
   recorder.account({ ...of, sensors: level, what: 'sensors' }, { sent, acknowledged, 'heard of': heard })
@@ -120,13 +120,8 @@ function compare (recorder: Recorder, { workload, perSecond }: Load, clients: nu
     if (Number.isFinite(value)) recorder.ratio({ what, of, numerator: 'this build', denominator: 'the other', better }, value)
   }
   ratio('throughput', 'higher', ours.requests.perSecond / theirs.requests.perSecond)
-  ratio('p95', 'lower', p95(ours.requests) / p95(theirs.requests))
+  ratio('p95', 'lower', p95Of(ours.requests) / p95Of(theirs.requests))
   ratio('processor time', 'lower', ours.cpuUs / theirs.cpuUs)
   if (ours.sensors === null || theirs.sensors === null) return
   for (const percentile of [50, 95] as const) ratio(`delivery lag p${percentile}`, 'lower', percentileOf(ours.sensors.lag, percentile) / percentileOf(theirs.sensors.lag, percentile))
-}
-
-/** In milliseconds; NaN when nothing was answered. */
-function p95 ({ latency: { all } }: BesideSensors['requests']): number {
-  return all === undefined ? NaN : percentileOf(all, 95)
 }

@@ -136,17 +136,19 @@ function compare (recorder: Recorder, { workload, clients, pace }: Slice, measur
   for (const [denominator, theirs] of measured) {
     if (denominator === 'parkmq' || theirs.answered === 0) continue
     const at = { workload, clients: String(clients), ...pace.type === 'open' && { rate: String(pace.perSecond) } }
-    const p95 = (figures: Measured): number => percentileOf(figures.latency.all ?? NO_LATENCY, 95)
     const ratio = (what: string, better: 'higher' | 'lower', value: number): void => {
       if (Number.isFinite(value)) recorder.ratio({ what, of: at, numerator: 'parkmq', denominator, better }, value)
     }
     if (pace.type === 'closed') ratio('throughput', 'higher', ours.perSecond / theirs.perSecond)
-    ratio('p95', 'lower', p95(ours) / p95(theirs))
+    ratio('p95', 'lower', p95Of(ours) / p95Of(theirs))
     ratio('processor time', 'lower', ours.cpuUs / theirs.cpuUs)
   }
 }
 
-const NO_LATENCY: Latency = { count: 0, meanMs: 0, at: [] }
+/** In milliseconds; NaN when nothing was answered. */
+export function p95Of ({ latency: { all } }: LoadFigures): number {
+  return all === undefined ? NaN : percentileOf(all, 95)
+}
 
 /** The medians of all rounds, one line for each system and number of clients. */
 export function sayRounds (recorder: Recorder): void {

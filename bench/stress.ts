@@ -9,8 +9,7 @@ import type { Options } from './options.js'
 import { Progress } from './progress.js'
 import { Recorder } from './recorder.js'
 import { RequestGenerator } from './request-generator.js'
-import type { LoadFigures } from './request-load.js'
-import { countsOf, faultsOf, USUAL_CLIENTS } from './request-rounds.js'
+import { countsOf, faultsOf, p95Of, USUAL_CLIENTS } from './request-rounds.js'
 import type { ScenarioResult } from './results.js'
 import { lotNames, startSystem } from './systems.js'
 import type { Workload } from './workloads.js'
@@ -74,7 +73,6 @@ function record (recorder: Recorder, workload: Workload, clients: number, level:
   const of = { workload, clients: String(clients) }
   const x = { name: 'sensor load', unit: '' }
   const at = { ...of, sensors: level.name }
-  const p95 = (figures: LoadFigures): number => figures.latency.all === undefined ? NaN : percentileOf(figures.latency.all, 95)
   for (const fault of faultsOf(requests)) say(`  ${workload}, ${level.name}: ${fault}`)
   recorder.account({ ...at, what: 'requests' }, countsOf(requests))
   recorder.add({ what: 'throughput', of, x, y: { name: 'requests', unit: '1/s' } }, level.name, requests.perSecond)
@@ -84,7 +82,7 @@ function record (recorder: Recorder, workload: Workload, clients: number, level:
   if (sensors === null) return
   const compared = { of, numerator: level.name, denominator: 'no sensors' }
   recorder.ratio({ what: 'throughput', ...compared, better: 'higher' }, requests.perSecond / calm.requests.perSecond)
-  recorder.ratio({ what: 'p95', ...compared, better: 'lower' }, p95(requests) / p95(calm.requests))
+  recorder.ratio({ what: 'p95', ...compared, better: 'lower' }, p95Of(requests) / p95Of(calm.requests))
   recordSensors(recorder, at, sensors, counted)
 }
 

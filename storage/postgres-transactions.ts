@@ -1,8 +1,8 @@
 // Carries out transactions on PostgreSQL. Several nodes write at once, so one may lose against another and is tried again; and a
 // connection may end between COMMIT and its answer. Then nobody knows whether it is committed, and doing it again could do it
 // twice. Each transaction therefore leaves a mark in a row of its own (process, slot), with its first statement: whether the mark is
-// there afterwards is whether it is committed, for whatever was in it. Asking for it takes the row's lock, so it waits for a
-// commit that is still on its way.
+// there afterwards is whether it is committed, for whatever was in it. Asking for it writes the row as well, so it waits for a
+// commit that is still on its way, also for the one that makes the row.
 import { randomUUID } from 'node:crypto'
 import { sql, type Kysely } from 'kysely'
 import type { Clock } from '../shared/clock.js'
@@ -127,7 +127,10 @@ export class PostgresTransactions {
     const untilMs = performance.now() + RESOLVE_WITHIN_MS
     for (;;) {
       try {
-        const { rows: [row] } = await sql<{ mark: string }>`select mark from transactions where process = ${this.#process} and slot = ${slot} for update`.execute(kysely)
+        // To lock the row would not do: there is none to lock while the first commit of this slot is on its way.
+        const { rows: [row] } = await sql<{ mark: string }>`insert into transactions (process, slot, mark, at_ms)
+          values (${this.#process}, ${slot}, ${randomUUID()}, floor(extract(epoch from clock_timestamp()) * 1000)::bigint)
+          on conflict (process, slot) do update set mark = transactions.mark returning mark`.execute(kysely)
         return row?.mark === mark
       } catch (error) {
         if (!isPostgresUnavailable(error)) throw error

@@ -99,15 +99,17 @@ export class Intake<Ticket> {
   async #run (): Promise<void> {
     await this.#batchStart.ready()
     while (this.#deliveries.length > 0) {
-      const whole = this.#deliveries.length <= this.#maxBatch
-      const deliveries = whole ? this.#deliveries : this.#deliveries.splice(0, this.#maxBatch)
-      const tickets = whole ? this.#tickets : this.#tickets.splice(0, this.#maxBatch)
-      if (whole) {
-        this.#deliveries = []
-        this.#tickets = []
+      const deliveries: Delivery[] = []
+      const tickets: Ticket[] = []
+      const more = (): readonly Delivery[] => {
+        const room = this.#maxBatch - deliveries.length
+        deliveries.push(...this.#deliveries.splice(0, room))
+        tickets.push(...this.#tickets.splice(0, room))
+        return deliveries
       }
       const startedMs = performance.now()
-      this.#parts.settle(tickets, await this.#handle(deliveries))
+      const settlements = await this.#handle(more(), more)
+      this.#parts.settle(tickets, settlements)
       await this.#readyAgain(deliveries, performance.now() - startedMs)
     }
     this.#running = false
@@ -144,25 +146,26 @@ export class Intake<Ticket> {
 
   async #runAlone (delivery: Delivery, ticket: Ticket): Promise<void> {
     this.#inWork++
-    const settlements = await this.#handle([delivery], true)
+    const settlements = await this.#handle([delivery], null)
     this.#inWork--
     this.#parts.settle([ticket], settlements)
     if (this.#inWork === 0) for (const resolve of this.#idle.splice(0)) resolve()
   }
 
-  async #handle (batch: readonly Delivery[], alone = false): Promise<readonly Settlement[]> {
+  /** `more`: see `Consumer`; null for one message that is tried by itself. */
+  async #handle (batch: readonly Delivery[], more: (() => readonly Delivery[]) | null): Promise<readonly Settlement[]> {
     const { consumer, clock, log, filter, metrics } = this.#parts
     const heldSinceMs = clock.nowMs()
     let told = false
     for (;;) {
       try {
-        const outcomes = await consumer.handle(batch)
+        const outcomes = await consumer.handle(batch, more ?? (() => batch))
         if (outcomes.length !== batch.length) throw new Error(`consumer of ${filter} returned ${outcomes.length} outcomes for ${batch.length} deliveries`)
         if (told) log.info({ filter, messages: batch.length }, 'the ledger is available again')
         return outcomes
       } catch (error) {
         if (error instanceof FencedError) return batch.map(() => UNAVAILABLE)
-        if (!(error instanceof UnavailableError)) return alone ? this.#drop(batch, error) : await this.#handleSingly(batch)
+        if (!(error instanceof UnavailableError)) return more === null ? this.#drop(batch, error) : await this.#handleSingly(batch)
         if (!told) {
           told = true
           log.error({ filter, messages: batch.length, err: error }, `the ledger is unavailable, messages are held unacknowledged for at most ${this.#holdMs} ms`)
@@ -177,7 +180,7 @@ export class Intake<Ticket> {
   /** A batch failed for another reason than I/O: one message must not take the others with it. Each is tried once more. */
   async #handleSingly (batch: readonly Delivery[]): Promise<readonly Settlement[]> {
     const settlements: Settlement[] = []
-    for (const delivery of batch) settlements.push(...await this.#handle([delivery], true))
+    for (const delivery of batch) settlements.push(...await this.#handle([delivery], null))
     return settlements
   }
 

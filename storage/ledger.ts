@@ -7,7 +7,7 @@ import type { Log } from '../shared/log.js'
 import type { Id, Lot } from '../shared/lot.js'
 import type { Metrics } from '../shared/metrics.js'
 import { Bell, ChangeFeed } from './feed.js'
-import { GroupCommit, type CommittedGroup } from './group-commit.js'
+import { GroupCommit, type CommittedGroup, type Place } from './group-commit.js'
 import type { OpenLeases } from './leases.js'
 import { lotOf } from './records.js'
 import { selectByKeys, type Database } from './rows.js'
@@ -79,13 +79,13 @@ export class Ledger {
   /**
    * Runs `work` in one transaction and commits it to disk. `service` names who for the metrics. Where this process alone writes,
    * those that are asked for together are one transaction of the engine, since its end costs as much as what ten messages change
-   * (group-commit.ts); not with work that is `alone`, which will change next to nothing and waits for nobody's commit. `work` may be
-   * run again from its beginning, so it changes nothing but the transaction.
+   * (group-commit.ts). Work that will change next to nothing has its `place` alone and waits for nobody's commit; work that takes in
+   * what has come until it runs has it last. `work` may be run again from its beginning, so it changes nothing but the transaction.
    * Throws `UnavailableError` when the ledger cannot be read or written now; then nothing was changed.
    */
-  async transact<T> (service: string, work: Work<T>, { alone = false } = {}): Promise<T> {
+  async transact<T> (service: string, work: Work<T>, place?: Place): Promise<T> {
     const startedMs = performance.now()
-    const result = this.#numbers === null ? await this.#byItself(work) : await this.#group.do(work, alone)
+    const result = this.#numbers === null ? await this.#byItself(work) : await this.#group.do(work, place)
     this.#parts.metrics.commitSeconds.observe({ service }, (performance.now() - startedMs) / 1_000)
     return result as T
   }
@@ -97,12 +97,12 @@ export class Ledger {
   }
 
   /** One after the other in one transaction. */
-  async #commit (works: readonly Work<unknown>[]): Promise<CommittedGroup> {
+  async #commit (works: Iterable<Work<unknown>> | AsyncIterable<Work<unknown>>): Promise<CommittedGroup> {
     const { times, run = this.#once } = this.#parts
     const { results, tx } = await this.#reaching(async () => await run(async (database, nowMs) => {
       const tx = new LedgerTransaction(database, nowMs, times, this.#windows, this.#numbers)
       const results: unknown[] = []
-      for (const work of works) {
+      for await (const work of works) {
         results.push(await work(tx))
         await tx.finishWork()
       }
@@ -184,7 +184,9 @@ export class Ledger {
     this.#lookedAtMs = nowMs
   }
 
+  /** After what is being committed. */
   async close (): Promise<void> {
+    await this.#group.idle()
     await this.#parts.close()
   }
 

@@ -9,7 +9,7 @@ import type { Ledger } from '../../storage/ledger.js'
 import type { Fence } from '../../storage/leases.js'
 import { applyBatch, type Applying } from './batch.js'
 import type { SensorMessage } from './core.js'
-import { parseSensorMessage } from './messages.js'
+import { parseSensorMessage, type ParsedMessage } from './messages.js'
 
 export interface SensorIntakeParts {
   readonly ledger: Ledger
@@ -30,31 +30,32 @@ export class SensorIntake {
     this.#warn = createLimitedWarn(parts.log, parts.clock)
   }
 
-  async handle (batch: readonly Delivery[]): Promise<Outcome[]> {
+  /** `more`: see `Consumer`. */
+  async handle (batch: readonly Delivery[], more: () => readonly Delivery[]): Promise<Outcome[]> {
     const parsed = batch.map(parseSensorMessage)
-    const messages: SensorMessage[] = []
-    for (const item of parsed) if ('message' in item) messages.push(item.message)
-    const results = messages.length > 0 ? await this.#store(messages) : []
+    const results = parsed.some(isMessage) ? await this.#store(parsed, more) : []
     let next = 0
     return parsed.map((item, i) => {
-      const result = 'message' in item ? results[next++] : undefined
-      const refusal = 'refusal' in item ? item.refusal : result?.refusal
+      const result = isMessage(item) ? results[next++] : undefined
+      const refusal = isMessage(item) ? result?.refusal : item.refusal
       if (!refusal) return ACCEPTED
       // Refusals of the core are counted with the batch; those of the parser are counted here.
-      if ('refusal' in item) this.#parts.metrics.sensorMessages.inc({ outcome: 'refused' })
+      if (!isMessage(item)) this.#parts.metrics.sensorMessages.inc({ outcome: 'refused' })
       this.#tell(batch[i], refusal)
       return { type: 'refused', refusal }
     })
   }
 
-  async #store (messages: readonly SensorMessage[]): Promise<Applying[]> {
+  /** Stores what was parsed, and what has come until it can be stored: that is parsed as well. One result for each message. */
+  async #store (parsed: ParsedMessage[], more: () => readonly Delivery[]): Promise<Applying[]> {
     const { ledger, metrics, config, fence } = this.#parts
     const rules = { gapGraceMs: config.times.gapGraceMs, sensorsPerLot: config.limits.sensorsPerLot }
     const results = await ledger.transact('occupancy', async tx => {
       await fence?.(tx)
-      return await applyBatch(tx, messages, rules)
-    })
-    metrics.batchSize.observe({ service: 'occupancy' }, messages.length)
+      for (const delivery of more().slice(parsed.length)) parsed.push(parseSensorMessage(delivery))
+      return await applyBatch(tx, parsed.filter(isMessage).map(({ message }) => message), rules)
+    }, 'last')
+    metrics.batchSize.observe({ service: 'occupancy' }, results.length)
     const outcomes = new Map<string, number>()
     for (const { outcome, lost, drift } of results) {
       outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1)
@@ -68,4 +69,8 @@ export class SensorIntake {
   #tell (delivery: Delivery | undefined, refusal: Refusal): void {
     this.#warn(delivery?.clientId ?? 'unknown client', { code: refusal.code, topic: delivery?.topic, clientId: delivery?.clientId }, refusal.message)
   }
+}
+
+function isMessage (parsed: ParsedMessage): parsed is { readonly message: SensorMessage } {
+  return 'message' in parsed
 }

@@ -63,6 +63,8 @@ export class Publisher {
     this.#isOurs = parts.isOurs ?? (() => true)
     this.#pump = new Pump({
       clock: parts.clock,
+      // A commit is one piece of news already, and whoever asked for it goes on when it is out (group-commit.ts).
+      atOnce: true,
       restMs: parts.ledger.nodes === null ? 0 : READ_EVERY_MS,
       work: async () => await this.#drain(),
       onError: err => {

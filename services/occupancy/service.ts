@@ -38,7 +38,7 @@ export async function startOccupancy (parts: OccupancyParts): Promise<OccupancyS
   const outbox = await Outbox.start(shared)
   const watch = startWatch({ ...shared, times: config.times })
   const intake = new SensorIntake({ ...parts, log })
-  await bus.consume(SENSOR_FILTER, { handle: async batch => await intake.handle(batch) })
+  await bus.consume(SENSOR_FILTER, { handle: async (batch, more) => await intake.handle(batch, more) })
   const status = topics.serviceStatus('occupancy', config.node)
   await bus.publish(status, 'online', { retain: true })
   return {

@@ -53,6 +53,6 @@ export async function startShare (parts: ShareParts): Promise<{ stop (): Promise
     throw error
   }
   const intake = new SensorIntake({ ...parts, log })
-  session.start(SENSOR_FILTER, { handle: async batch => await intake.handle(batch) })
+  session.start(SENSOR_FILTER, { handle: async (batch, more) => await intake.handle(batch, more) })
   return { stop: async () => await publisher.stop() }
 }

@@ -123,7 +123,7 @@ export class RequestIntake {
     const answers = await ledger.transact('reservation', async tx => {
       await fence?.(tx)
       return await answerBatch(tx, requests, this.#settings)
-    }, { alone: requests.every(({ call }) => READ_ONLY.has(call.method)) })
+    }, requests.every(({ call }) => READ_ONLY.has(call.method)) ? 'alone' : undefined)
     metrics.batchSize.observe({ service: 'reservation' }, requests.length)
     if (experiment) for (const [i, request] of requests.entries()) if (answers[i]?.replayed === false) experiment.carriedOut(request)
     return answers

@@ -12,6 +12,8 @@ const UNAVAILABLE: Settlement = { type: 'unavailable' }
 
 interface Call {
   readonly texts: string[]
+  /** Takes in what has come meanwhile; the whole batch then. */
+  readonly more: () => string[]
   readonly commit: (outcomes?: readonly Outcome[]) => void
   readonly fail: (error: unknown) => void
 }
@@ -36,8 +38,8 @@ function build (limits: Pick<Consumer, 'holdMs' | 'maxBatch' | 'abandon' | 'atOn
   })
   const consumer: Consumer = {
     ...limits,
-    handle: async batch => await new Promise((resolve, reject) => {
-      calls.push({ texts: batch.map(text), commit: (outcomes = batch.map(() => ACCEPTED)) => resolve(outcomes), fail: reject })
+    handle: async (batch, more) => await new Promise((resolve, reject) => {
+      calls.push({ texts: batch.map(text), more: () => more().map(text), commit: (outcomes = batch.map(() => ACCEPTED)) => resolve(outcomes), fail: reject })
       woken()
     })
   }
@@ -130,6 +132,24 @@ describe('batches', () => {
     }
   })
 
+  test('a batch that can still take messages in is committed with those that came meanwhile, no more than maxBatch', async () => {
+    const { push, call, settled, settledCount, intake } = build({ maxBatch: 3 })
+    push('a')
+    const first = await call(0)
+    expect(first.more()).toEqual(['a'])
+    push('b')
+    expect(first.more()).toEqual(['a', 'b'])
+    push('c', 'd')
+    expect(first.more()).toEqual(['a', 'b', 'c'])
+    expect(intake.waiting).toBe(1)
+    first.commit()
+    const second = await call(1)
+    expect(second.texts).toEqual(['d'])
+    second.commit()
+    await settledCount(4)
+    expect(settled).toEqual(['a', 'b', 'c', 'd'].map(ticket => [ticket, ACCEPTED]))
+  })
+
   test('each delivery is settled once, with its own outcome, after the commit', async () => {
     const { push, call, settled, settledCount } = build()
     const refused: Outcome = { type: 'refused', refusal: { code: 'bad_message', message: 'no' } }
@@ -208,6 +228,24 @@ describe('an unavailable ledger', () => {
     ])
   })
 
+  test('is tried again with what had come into the batch', async () => {
+    const { push, call, clock, settled, settledCount } = build()
+    push('a')
+    const first = await call(0)
+    push('b')
+    expect(first.more()).toEqual(['a', 'b'])
+    first.fail(unavailable())
+    push('c')
+    await clock.armed()
+    clock.advance(100)
+    const again = await call(1)
+    expect(again.texts).toEqual(['a', 'b'])
+    expect(again.more()).toEqual(['a', 'b', 'c'])
+    again.commit()
+    await settledCount(3)
+    expect(settled).toEqual(['a', 'b', 'c'].map(ticket => [ticket, ACCEPTED]))
+  })
+
   test('is given up when holdMs are over: told to the consumer first, then settled as unavailable', async () => {
     const order: string[] = []
     const { push, fail, clock, settled, settledCount, counter } = build({
@@ -264,6 +302,23 @@ describe('a batch that fails for another reason', () => {
     expect(settled).toEqual([['a', ACCEPTED], ['poison', dropped], ['c', ACCEPTED]])
     expect(await counter('poison')).toBe(1)
     expect(logged).toMatchObject([{ level: 50, topic: 'lots/LOT-A/sensor', msg: 'a message could not be handled; it is acknowledged and dropped' }])
+  })
+
+  test('is tried message by message with what had come into the batch, and each stays by itself', async () => {
+    const { push, call, fail, settled, settledCount } = build()
+    push('a')
+    const first = await call(0)
+    push('poison')
+    first.more()
+    first.fail(new Error('cannot divide by a plate'))
+    push('later')
+    const alone = await call(1)
+    expect([alone.texts, alone.more()]).toEqual([['a'], ['a']])
+    alone.commit()
+    await fail(2, new Error('cannot divide by a plate'))
+    ;(await call(3)).commit()
+    await settledCount(3)
+    expect(settled).toMatchObject([['a', ACCEPTED], ['poison', { type: 'refused' }], ['later', ACCEPTED]])
   })
 
   test('is tried once more also when it is a single message', async () => {

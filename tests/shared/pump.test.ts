@@ -4,7 +4,7 @@ import { Pump } from '../../shared/pump.js'
 import { ManualClock } from '../support/clock.js'
 
 /** A pump whose work ends when the test says so. */
-function start (restMs = 0) {
+function start (restMs = 0, atOnce = false) {
   const clock = new ManualClock()
   const errors: unknown[] = []
   const begun: { end: () => void, fail: (error: Error) => void }[] = []
@@ -13,7 +13,7 @@ function start (restMs = 0) {
     begun.push({ end: resolve, fail: reject })
     look()
   })
-  const pump = new Pump({ clock, work, onError: error => errors.push(error), restMs })
+  const pump = new Pump({ clock, work, onError: error => errors.push(error), restMs, atOnce })
   const nth = async (n: number) => {
     await new Promise<void>(resolve => {
       look = () => { if (begun.length >= n) resolve() }
@@ -91,4 +91,16 @@ test('what fails while it stops is told and not tried again', async () => {
   await stopped
   expect(errors).toHaveLength(1)
   expect(begun).toHaveLength(1)
+})
+
+test('where it begins at once, what came in that moment is done in one more', async () => {
+  const { pump, begun, nth } = start(0, true)
+  pump.wake()
+  pump.wake()
+  pump.wake()
+  expect(begun).toHaveLength(1)
+  ;(await nth(1)).end()
+  ;(await nth(2)).end()
+  await turns()
+  expect(begun).toHaveLength(2)
 })

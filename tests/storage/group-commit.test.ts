@@ -17,11 +17,15 @@ import { StandingClock } from './contract.js'
 
 const A = 'LOT-A' as Id
 
-/** A ledger with LOT-A, and the lots of each commit since then. */
-async function open (log?: Log): Promise<{ ledger: Ledger, commits: string[][], count: (by: number) => Promise<number> }> {
+function folder (): string {
   const data = mkdtempSync(join(tmpdir(), 'parkmq-group-'))
   onTestFinished(() => rmSync(data, { recursive: true, force: true }))
-  const ledger = await openLedger({ config: Config.parse({ data }), clock: new StandingClock(), metrics: createMetrics(), ...log && { log } })
+  return data
+}
+
+/** A ledger with LOT-A, and the lots of each commit since then. */
+async function open (log?: Log): Promise<{ ledger: Ledger, commits: string[][], count: (by: number) => Promise<number> }> {
+  const ledger = await openLedger({ config: Config.parse({ data: folder() }), clock: new StandingClock(), metrics: createMetrics(), ...log && { log } })
   onTestFinished(() => ledger.close())
   await add(ledger, 'LOT-A')
   const commits: string[][] = []
@@ -107,7 +111,7 @@ test('who wants to be alone comes first and is told before the others commit', a
     const counted = await ledger.transact('test', async tx => {
       await tx.load([A])
       return tx.lot(A)?.counted
-    }, { alone: true })
+    }, 'alone')
     order.push(`read ${counted}`)
   }
   await Promise.all([count(1), read(), count(10)])
@@ -121,4 +125,89 @@ test('many who ask at once all have their turn', async () => {
   expect(await ledger.lots([A])).toMatchObject([{ counted: 50, version: 51 }])
   expect(commits.length).toBeGreaterThan(1)
   expect(commits.length).toBeLessThan(50)
+})
+
+/** Work that takes so long that it is looked what came meanwhile. */
+async function longWork (ledger: Ledger, meanwhile: () => void): Promise<void> {
+  await ledger.transact('test', async tx => {
+    await tx.load([A])
+    for (const startedMs = performance.now(); performance.now() - startedMs < 2;);
+    meanwhile()
+  })
+}
+
+test('what is asked for while others are done comes along, and still fails alone', async () => {
+  const { ledger, commits, count } = await open()
+  const late: Promise<unknown>[] = []
+  const ask = (): void => {
+    setImmediate(() => { late.push(count(10), ledger.transact('test', async () => { throw new Error('on purpose') })) })
+  }
+  // The long one is done again by itself when the group has failed: it asks once.
+  let asked = false
+  await Promise.all([count(1), longWork(ledger, () => {
+    if (!asked) ask()
+    asked = true
+  })])
+  expect(await Promise.allSettled(late)).toMatchObject([{ value: 1 }, { reason: { message: 'on purpose' } }])
+  expect(await ledger.lots([A])).toMatchObject([{ counted: 11, version: 3 }])
+  expect(commits).toEqual([[A], [A]])
+
+  const together: Promise<unknown>[] = []
+  await Promise.all([count(100), longWork(ledger, () => setImmediate(() => together.push(count(1_000))))])
+  expect(await Promise.all(together)).toEqual([111])
+  expect(commits).toEqual([[A], [A], [A]])
+})
+
+test('who wants to be alone does not come along', async () => {
+  const { ledger, commits, count } = await open()
+  const late: Promise<unknown>[] = []
+  await longWork(ledger, () => setImmediate(() => late.push(
+    ledger.transact('test', async tx => {
+      await tx.load([A])
+      return tx.lot(A)?.counted
+    }, 'alone'), count(1))))
+  expect(commits).toEqual([[A]])
+  expect(await Promise.all(late)).toEqual([1, 0])
+})
+
+test('what has its place last is done after all others of its commit, and takes in what has come until then', async () => {
+  const { ledger, commits, count } = await open()
+  let arrived = 1
+  const last = ledger.transact('test', async tx => {
+    await tx.load([A])
+    return { arrived, counted: tx.lot(A)?.counted }
+  }, 'last')
+  await Promise.all([longWork(ledger, () => setImmediate(() => arrived++)), count(1)])
+  expect(await last).toEqual({ arrived: 2, counted: 1 })
+  expect(commits).toEqual([[A]])
+})
+
+test('news of a commit of several is out before those who asked for it go on', async () => {
+  const { ledger, count } = await open()
+  const order: string[] = []
+  ledger.feed.listen(() => {
+    order.push('told')
+    setImmediate(() => order.push('out'))
+  })
+  await Promise.all([count(1), count(10)].map(async counted => {
+    await counted
+    order.push('goes on')
+  }))
+  expect(order).toEqual(['told', 'out', 'goes on', 'goes on'])
+})
+
+test('closing waits for what is being committed', async () => {
+  const data = folder()
+  const again = async (): Promise<Ledger> => await openLedger({ config: Config.parse({ data }), clock: new StandingClock(), metrics: createMetrics() })
+  const ledger = await again()
+  await add(ledger, 'LOT-A')
+  let closed: Promise<void> | undefined
+  await longWork(ledger, () => setImmediate(() => {
+    void add(ledger, 'LOT-B')
+    closed = ledger.close()
+  }))
+  await closed
+  const opened = await again()
+  onTestFinished(() => opened.close())
+  expect(await opened.lotIds()).toEqual(['LOT-A', 'LOT-B'])
 })

@@ -15,6 +15,7 @@ import type { Flow } from './flow.js'
 import type { RefusedPublish } from './guard.js'
 import type { Journal } from './journal.js'
 import { fromMessageProperties, toMessageProperties } from './message-properties.js'
+import { flushAll } from './outlet.js'
 import type { PublishPacket, Will } from './packets.js'
 import type { Incoming, Qos2Receiver } from './qos2.js'
 import { Reason } from './reason-codes.js'
@@ -113,6 +114,10 @@ export class EmbeddedBus implements Bus {
       if (isStored) journal.afterWrite(resolve)
       else resolve()
     })
+  }
+
+  flush (): void {
+    flushAll()
   }
 
   /** Lets every consumer finish what it has; whatever comes later is not acknowledged. */

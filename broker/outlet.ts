@@ -13,7 +13,8 @@ const FIRST_BUFFER_BYTES = 512
 /** Connections with something to write at the end of this turn: one `setImmediate` for all of them. */
 const dirty = new Set<Outlet>()
 
-function flushAll (): void {
+/** Writes what all connections have to write; by itself it happens at the end of each turn of the event loop. */
+export function flushAll (): void {
   const outlets = [...dirty]
   dirty.clear()
   for (const outlet of outlets) outlet.flush()

@@ -114,4 +114,6 @@ export interface Bus {
    * not retained. Throws `RefusedPublishError`, and another error when there is no broker or it is not known what became of it.
    */
   publish (topic: string, payload: string | Uint8Array, options?: PublishOptions): Promise<void>
+  /** On the embedded broker: what was published leaves now, and not when all that is to be said in this turn of the event loop is known. */
+  flush? (): void
 }

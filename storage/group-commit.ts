@@ -1,15 +1,14 @@
-// Group commit on the one connection: pieces of work that wait together are done one after the other and committed together. What is
-// asked for while they are done comes along, since the commit takes as long again and would have to be waited for.
+// Group commit on the one connection: pieces of work that wait together are done one after the other and committed together.
 // When one of them fails, nothing of any is done and each is tried by itself, so that it fails alone.
 
 /** So that one who has much to do makes nobody wait long. */
 const MOST_IN_A_GROUP = 8
-/** Work that takes so long is worth a look at what came meanwhile, in milliseconds: the look costs a twentieth of it. */
+/** Work that takes so long is worth a look at what came meanwhile, in milliseconds. */
 const LONG_MS = 0.5
 
 /**
- * `alone`: by itself and before all others. `last`: after the others of its group, when all that came while they were done is there.
- * Otherwise in the order they came.
+ * `alone`: by itself and before all others. `last`: after the others of its group, and when what came while they were done is there,
+ * so that it can take that in. Otherwise in the order they came.
  */
 export type Place = 'alone' | 'last'
 
@@ -28,7 +27,7 @@ export interface CommittedGroup {
 }
 
 export class GroupCommit<Work> {
-  /** Does and commits all of these or nothing; it asks for the next one when one is done. */
+  /** Does and commits all of these or nothing; each is asked for when the one before it is done. */
   readonly #commit: (works: AsyncIterable<Work>) => Promise<CommittedGroup>
   #waiting: Waiting<Work>[] = []
   #running: Promise<void> | null = null
@@ -66,25 +65,17 @@ export class GroupCommit<Work> {
     return [...group.filter(({ place }) => place !== 'last'), ...group.filter(({ place }) => place === 'last')]
   }
 
-  /** Those of the group, which grows by those that came while they were done. */
-  async* #worksOf (group: Waiting<Work>[]): AsyncIterable<Work> {
+  async* #worksOf (group: readonly Waiting<Work>[]): AsyncIterable<Work> {
     const startedMs = performance.now()
-    let done = 0
-    for (; done < group.length && group[done]?.place !== 'last'; done++) yield group[done]?.work as Work
-    if (group[0]?.place !== 'alone' && performance.now() - startedMs >= LONG_MS) group.push(...await this.#late(MOST_IN_A_GROUP - group.length))
-    for (; done < group.length; done++) yield group[done]?.work as Work
+    const firstOfLast = group.findIndex(({ place }) => place === 'last')
+    for (const [i, { work }] of group.entries()) {
+      // The event loop turns: sockets are read.
+      if (i === firstOfLast && performance.now() - startedMs >= LONG_MS) await new Promise(resolve => setImmediate(resolve))
+      yield work
+    }
   }
 
-  async #late (atMost: number): Promise<Waiting<Work>[]> {
-    // In the first turn the sockets are read; who has got something from them asks in the second.
-    await turn()
-    await turn()
-    const late = this.#waiting.filter(({ place }) => place !== 'alone').slice(0, atMost)
-    this.#waiting = this.#waiting.filter(one => !late.includes(one))
-    return late
-  }
-
-  async #settle (group: Waiting<Work>[]): Promise<void> {
+  async #settle (group: readonly Waiting<Work>[]): Promise<void> {
     let committed: CommittedGroup
     try {
       committed = await this.#commit(this.#worksOf(group))
@@ -96,15 +87,9 @@ export class GroupCommit<Work> {
     // It is done: whatever goes wrong from here on, nothing of it is done again here.
     try {
       committed.tell()
-      // To answer those who asked takes as long as the commit: who waits for news of it has it before.
-      if (group.length > 1) await turn()
       for (const [i, { done }] of group.entries()) done(committed.results[i])
     } catch (error) {
       for (const { failed } of group) failed(error)
     }
   }
-}
-
-async function turn (): Promise<void> {
-  await new Promise(resolve => setImmediate(resolve))
 }

@@ -63,7 +63,7 @@ export class Publisher {
     this.#isOurs = parts.isOurs ?? (() => true)
     this.#pump = new Pump({
       clock: parts.clock,
-      // A commit is one piece of news already, and whoever asked for it goes on when it is out (group-commit.ts).
+      // A commit is one piece of news already. To answer those who asked for it takes as long as the commit.
       atOnce: true,
       restMs: parts.ledger.nodes === null ? 0 : READ_EVERY_MS,
       work: async () => await this.#drain(),
@@ -158,6 +158,7 @@ export class Publisher {
       if (lot) this.#publishLot(lot, states, sent)
       else this.#clear(id, sent)
     }
+    this.#parts.bus.flush?.()
     await Promise.all(sent)
   }
 

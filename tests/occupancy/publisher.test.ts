@@ -1,5 +1,6 @@
 // What the publisher takes for news: it knows of each lot only the version that it published last.
-import { expect, test } from 'vitest'
+import { Socket } from 'node:net'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import { newLot } from '../../services/reservation/lot-settings.js'
 import type { Id } from '../../shared/lot.js'
 import { NewLot } from '../../shared/schemas.js'
@@ -34,4 +35,23 @@ test('every lot is there after the start, however many turns it takes', async ()
   await client.subscribe('lots/+/free')
   await client.until('the last of them', () => client.received.length === lots.length)
   expect(new Map(client.received.map(({ topic, text }) => [topic, text]))).toEqual(new Map(lots.map(({ lot, capacity }) => [`lots/${lot}/free`, String(capacity)])))
+})
+
+test('a count is on its way to its subscribers before whoever changed it is answered', async () => {
+  const app = await startTestApp({ settings: { lots: [{ lot: LOT, capacity: 10 }] } })
+  const client = await app.connect()
+  await client.subscribe(`lots/${LOT}/free`)
+  await client.last(`lots/${LOT}/free`, '10')
+  const written = vi.spyOn(Socket.prototype, 'write')
+  onTestFinished(() => written.mockRestore())
+  const before: boolean[] = []
+  // Told after the publisher, and before the transaction resolves.
+  app.app.ledger.feed.listen(() => before.push(written.mock.calls.some(([bytes]) => String(bytes).includes(`lots/${LOT}/free`))))
+  await app.app.ledger.transact('test', async tx => {
+    await tx.load([LOT])
+    const lot = tx.lot(LOT)
+    if (lot) tx.setLot({ ...lot, counted: 1 })
+  })
+  expect(before).toEqual([true])
+  await client.last(`lots/${LOT}/free`, '9')
 })

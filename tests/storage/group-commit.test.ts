@@ -127,7 +127,7 @@ test('many who ask at once all have their turn', async () => {
   expect(commits.length).toBeLessThan(50)
 })
 
-/** Work that takes so long that it is looked what came meanwhile. */
+/** Work that takes so long that it is worth a look at what came meanwhile. */
 async function longWork (ledger: Ledger, meanwhile: () => void): Promise<void> {
   await ledger.transact('test', async tx => {
     await tx.load([A])
@@ -135,40 +135,6 @@ async function longWork (ledger: Ledger, meanwhile: () => void): Promise<void> {
     meanwhile()
   })
 }
-
-test('what is asked for while others are done comes along, and still fails alone', async () => {
-  const { ledger, commits, count } = await open()
-  const late: Promise<unknown>[] = []
-  const ask = (): void => {
-    setImmediate(() => { late.push(count(10), ledger.transact('test', async () => { throw new Error('on purpose') })) })
-  }
-  // The long one is done again by itself when the group has failed: it asks once.
-  let asked = false
-  await Promise.all([count(1), longWork(ledger, () => {
-    if (!asked) ask()
-    asked = true
-  })])
-  expect(await Promise.allSettled(late)).toMatchObject([{ value: 1 }, { reason: { message: 'on purpose' } }])
-  expect(await ledger.lots([A])).toMatchObject([{ counted: 11, version: 3 }])
-  expect(commits).toEqual([[A], [A]])
-
-  const together: Promise<unknown>[] = []
-  await Promise.all([count(100), longWork(ledger, () => setImmediate(() => together.push(count(1_000))))])
-  expect(await Promise.all(together)).toEqual([111])
-  expect(commits).toEqual([[A], [A], [A]])
-})
-
-test('who wants to be alone does not come along', async () => {
-  const { ledger, commits, count } = await open()
-  const late: Promise<unknown>[] = []
-  await longWork(ledger, () => setImmediate(() => late.push(
-    ledger.transact('test', async tx => {
-      await tx.load([A])
-      return tx.lot(A)?.counted
-    }, 'alone'), count(1))))
-  expect(commits).toEqual([[A]])
-  expect(await Promise.all(late)).toEqual([1, 0])
-})
 
 test('what has its place last is done after all others of its commit, and takes in what has come until then', async () => {
   const { ledger, commits, count } = await open()
@@ -182,18 +148,15 @@ test('what has its place last is done after all others of its commit, and takes 
   expect(commits).toEqual([[A]])
 })
 
-test('news of a commit of several is out before those who asked for it go on', async () => {
+test('those who asked keep their order where one of them fails, however long each takes', async () => {
   const { ledger, count } = await open()
-  const order: string[] = []
-  ledger.feed.listen(() => {
-    order.push('told')
-    setImmediate(() => order.push('out'))
+  const asked = Array.from({ length: 20 }, async (_, i) => {
+    if (i === 3) return await ledger.transact('test', async () => { throw new Error('on purpose') })
+    const [, counted] = await Promise.all([longWork(ledger, () => {}), count(1)])
+    return counted
   })
-  await Promise.all([count(1), count(10)].map(async counted => {
-    await counted
-    order.push('goes on')
-  }))
-  expect(order).toEqual(['told', 'out', 'goes on', 'goes on'])
+  const results = await Promise.allSettled(asked)
+  expect(results.flatMap(result => result.status === 'fulfilled' ? [result.value] : [])).toEqual(Array.from({ length: 19 }, (_, i) => i))
 })
 
 test('closing waits for what is being committed', async () => {
@@ -202,10 +165,10 @@ test('closing waits for what is being committed', async () => {
   const ledger = await again()
   await add(ledger, 'LOT-A')
   let closed: Promise<void> | undefined
-  await longWork(ledger, () => setImmediate(() => {
+  await longWork(ledger, () => {
     void add(ledger, 'LOT-B')
     closed = ledger.close()
-  }))
+  })
   await closed
   const opened = await again()
   onTestFinished(() => opened.close())

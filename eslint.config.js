@@ -25,7 +25,7 @@ const ANOTHER_SERVICE = String.raw`^\.\./(occupancy|reservation|sensor-sim|camer
 export default tseslint.config(
   { ignores: ['dist/', 'node_modules/', 'data/', 'coverage/'] },
   js.configs.recommended,
-  { files: ['**/*.ts'], extends: [tseslint.configs.recommendedTypeChecked], languageOptions: { parserOptions: { project: 'tsconfig.json' } } },
+  { files: ['**/*.ts'], extends: [tseslint.configs.recommendedTypeChecked], languageOptions: { parserOptions: { project: 'tsconfig.json', tsconfigRootDir: import.meta.dirname } } },
   {
     plugins: { '@stylistic': stylistic },
     rules: {

@@ -1,6 +1,6 @@
-// The last step to one connection: acknowledgements and messages of one turn of the event loop become one write. It
-// tells the session when the socket takes no more, so that messages wait where they can be counted, conflated and
-// dropped, and not in a buffer.
+// The last step to one connection: acknowledgements and messages of one turn of the event loop become one write, unless
+// somebody wants them to leave sooner. It tells the session when the socket takes no more, so that messages wait where they can be
+// counted, conflated and dropped, and not in a buffer.
 import type { Duplex } from 'node:stream'
 import { Alias, writeFrame, type Frame, type Message } from './message.js'
 import type { Sink } from './sink.js'

@@ -55,8 +55,8 @@ export const ACCEPTED: Outcome = { type: 'accepted' }
 export interface Consumer {
   /**
    * Takes a batch of deliveries in the order they came and returns one outcome for each, in the same order, when their
-   * effects are committed. It starts publishes and replies without waiting for them. `more` takes those that have come meanwhile
-   * into the batch, which it returns: they are then committed with it, and the outcomes are those of all.
+   * effects are committed. It starts publishes and replies without waiting for them. `more` adds those that have come meanwhile to
+   * `batch` itself, and returns it: they are then committed with it, and the outcomes are those of all.
    * Throws `UnavailableError` when the ledger could not be written: the batch is tried again until `holdMs` are over.
    * Throws `FencedError` when the batch is another process's by now: its connection is closed without acknowledgement.
    * Any other throw: the batch is tried message by message, and the one that throws again is a poison message:

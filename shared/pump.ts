@@ -11,8 +11,8 @@ export interface PumpParts {
   readonly onError: (error: unknown) => void
   /** Least time from the end of the work to its next begin, in milliseconds; default 0. */
   readonly restMs?: number
-  /** The work begins with the first news; default: one turn of the event loop later, so that much that happens at once is one piece of news. */
-  readonly atOnce?: boolean
+  /** Whether the work begins one turn of the event loop after the first news, so that much that happens at once is one piece of news; default true. */
+  readonly waitsForMore?: boolean
 }
 
 export class Pump {
@@ -46,8 +46,8 @@ export class Pump {
   }
 
   async #run (): Promise<void> {
-    const { clock, work, onError, restMs = 0, atOnce = false } = this.#parts
-    if (!atOnce) await new Promise(resolve => setImmediate(resolve))
+    const { clock, work, onError, restMs = 0, waitsForMore = true } = this.#parts
+    if (waitsForMore) await new Promise(resolve => setImmediate(resolve))
     while (this.#news) {
       this.#news = false
       let pauseMs = restMs

@@ -69,7 +69,8 @@ export class GroupCommit<Work> {
     const startedMs = performance.now()
     const firstOfLast = group.findIndex(({ place }) => place === 'last')
     for (const [i, { work }] of group.entries()) {
-      // The event loop turns: sockets are read.
+      // The event loop turns, so that sockets are read, with the transaction open: reads outside of it wait for Kysely's one connection,
+      // and what goes to the driver by itself (`runEach`) is only ever done in a transaction.
       if (i === firstOfLast && performance.now() - startedMs >= LONG_MS) await new Promise(resolve => setImmediate(resolve))
       yield work
     }

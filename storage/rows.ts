@@ -10,7 +10,7 @@ export type Engine = 'sqlite' | 'postgres'
 export interface Database {
   readonly kysely: Kysely<Tables>
   readonly engine: Engine
-  /** SQLite alone: writes these rows at once, in the transaction that is open. `textOf`: the statement that takes the cells of so many rows. */
+  /** SQLite alone: writes these rows at once, in the transaction that is open; only for the work of that one. `textOf`: the statement that takes the cells of so many rows. */
   readonly runEach?: (textOf: (rows: number) => string, rows: readonly (readonly Cell[])[]) => void
 }
 

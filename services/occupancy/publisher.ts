@@ -53,6 +53,8 @@ export class Publisher {
   /** Those of the dirty lots whose bays must be read again; a lot can have thousands. */
   readonly #dirtyBays = new Set<Id>()
   readonly #pump: Pump
+  /** Until then news waits for its turn: published beside what was read before it, it could be followed by that. */
+  #hasAll = false
   /** The lots that are being published; what was read of them may be old by now. */
   #chunk: Promise<void> = Promise.resolve()
   readonly #settling = new Set<{ readonly left: Set<Id>, readonly settled: () => void }>()
@@ -64,7 +66,7 @@ export class Publisher {
     this.#pump = new Pump({
       clock: parts.clock,
       // A commit is one piece of news already. To answer those who asked for it takes as long as the commit.
-      atOnce: true,
+      waitsForMore: false,
       restMs: parts.ledger.nodes === null ? 0 : READ_EVERY_MS,
       work: async () => await this.#drain(),
       onError: err => {
@@ -76,14 +78,16 @@ export class Publisher {
       for (const id of lots) if (this.#isOurs(id) && this.#dirty.get(id) !== null) this.#dirty.set(id, committed?.lots.get(id) ?? null)
       if (this.#dirty.size === 0) return
       for (const lot of withBays) if (this.#isOurs(lot)) this.#dirtyBays.add(lot)
-      this.#pump.wake()
+      if (this.#hasAll) this.#pump.wake()
     })
   }
 
-  /** Publishes every lot of the ledger. Resolves when the broker has all of it. */
+  /** Publishes every lot of the ledger, once, and from then on what changes. Resolves when the broker has all of it. */
   async publishAll (): Promise<void> {
     for (const id of await this.#parts.ledger.lotIds()) if (this.#isOurs(id)) this.#dirty.set(id, null)
     await this.#drain()
+    this.#hasAll = true
+    if (this.#dirty.size > 0) this.#pump.wake()
   }
 
   /** Resolves when every lot that is known by now to have changed is published, or the publisher is stopped. */

@@ -4,7 +4,7 @@ import { Pump } from '../../shared/pump.js'
 import { ManualClock } from '../support/clock.js'
 
 /** A pump whose work ends when the test says so. */
-function start (restMs = 0, atOnce = false) {
+function start (restMs = 0, waitsForMore = true) {
   const clock = new ManualClock()
   const errors: unknown[] = []
   const begun: { end: () => void, fail: (error: Error) => void }[] = []
@@ -13,7 +13,7 @@ function start (restMs = 0, atOnce = false) {
     begun.push({ end: resolve, fail: reject })
     look()
   })
-  const pump = new Pump({ clock, work, onError: error => errors.push(error), restMs, atOnce })
+  const pump = new Pump({ clock, work, onError: error => errors.push(error), restMs, waitsForMore })
   const nth = async (n: number) => {
     await new Promise<void>(resolve => {
       look = () => { if (begun.length >= n) resolve() }
@@ -93,8 +93,8 @@ test('what fails while it stops is told and not tried again', async () => {
   expect(begun).toHaveLength(1)
 })
 
-test('where it begins at once, what came in that moment is done in one more', async () => {
-  const { pump, begun, nth } = start(0, true)
+test('where it does not wait for more, what came in that moment is done in one more', async () => {
+  const { pump, begun, nth } = start(0, false)
   pump.wake()
   pump.wake()
   pump.wake()

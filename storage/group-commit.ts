@@ -31,6 +31,7 @@ export class GroupCommit<Work> {
   readonly #commit: (works: AsyncIterable<Work>) => Promise<CommittedGroup>
   #waiting: Waiting<Work>[] = []
   #running: Promise<void> | null = null
+  #isTurning = false
 
   constructor (commit: (works: AsyncIterable<Work>) => Promise<CommittedGroup>) {
     this.#commit = commit
@@ -43,6 +44,9 @@ export class GroupCommit<Work> {
       this.#running ??= this.#run()
     })
   }
+
+  /** Whether the event loop turns in the middle of a group. */
+  get isTurning (): boolean { return this.#isTurning }
 
   /** Resolves when nothing is being done and nothing waits. */
   async idle (): Promise<void> {
@@ -69,11 +73,19 @@ export class GroupCommit<Work> {
     const startedMs = performance.now()
     const firstOfLast = group.findIndex(({ place }) => place === 'last')
     for (const [i, { work }] of group.entries()) {
-      // The event loop turns, so that sockets are read, with the transaction open: reads outside of it wait for Kysely's one connection,
-      // and what goes to the driver by itself (`runEach`) is only ever done in a transaction.
-      if (i === firstOfLast && performance.now() - startedMs >= LONG_MS) await new Promise(resolve => setImmediate(resolve))
+      if (i === firstOfLast && performance.now() - startedMs >= LONG_MS) await this.#turn()
       yield work
     }
+  }
+
+  /**
+   * The event loop turns, so that sockets are read, with the transaction open: reads outside of it wait for its end, and what goes to
+   * the driver by itself (`runEach`) is only ever done in a transaction.
+   */
+  async #turn (): Promise<void> {
+    this.#isTurning = true
+    await new Promise(resolve => setImmediate(resolve))
+    this.#isTurning = false
   }
 
   async #settle (group: readonly Waiting<Work>[]): Promise<void> {

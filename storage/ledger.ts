@@ -131,6 +131,8 @@ export class Ledger {
 
   /** Runs a read outside a transaction, with the same errors as `transact`. */
   async read<T> (query: (database: Database) => Promise<T>): Promise<T> {
+    // It would find what is committed before who asked for that is answered: a notice of a place would come before the reply that gave it.
+    while (this.#group.isTurning) await new Promise(resolve => setImmediate(resolve))
     return await this.#reaching(async () => await query(this.#parts.database))
   }
 

@@ -148,6 +148,25 @@ test('what has its place last is done after all others of its commit, and takes 
   expect(commits).toEqual([[A]])
 })
 
+test('who reads in the middle of a commit finds what it has changed only when those who asked for it are answered', async () => {
+  const { ledger, count } = await open()
+  const order: string[] = []
+  const reads: Promise<void>[] = []
+  const read = async (): Promise<void> => {
+    const [lot] = await ledger.lots([A])
+    order.push(`read ${lot?.counted}`)
+  }
+  const last = ledger.transact('test', async () => {}, 'last')
+  const counted = count(1).then(async () => {
+    // To answer takes a while, in one turn of the event loop.
+    for (let n = 0; n < 50; n++) await Promise.resolve()
+    order.push('answered')
+  })
+  await Promise.all([longWork(ledger, () => setImmediate(() => reads.push(read()))), last, counted])
+  await Promise.all(reads)
+  expect(order).toEqual(['answered', 'read 1'])
+})
+
 test('those who asked keep their order where one of them fails, however long each takes', async () => {
   const { ledger, count } = await open()
   const asked = Array.from({ length: 20 }, async (_, i) => {

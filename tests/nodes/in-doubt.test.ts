@@ -119,7 +119,7 @@ describe.skipIf(ABSENT !== null)(`a transaction on PostgreSQL${SKIPPED}`, () => 
     await server().query(url, `alter database ${pathname.slice(1)} set default_transaction_read_only = on`)
     await server().query(url, 'select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()')
     // The first may still go to a connection that is just being ended.
-    await vi.waitFor(async () => { await expect(ledger.lotIds()).rejects.toThrow('read only') })
+    await vi.waitFor(async () => { await expect(ledger.lotIds()).rejects.toThrow('read only') }, { timeout: 10_000 })
     await server().query(url.replace(pathname, '/postgres'), `alter database ${pathname.slice(1)} reset default_transaction_read_only`)
     await ledger.lotIds()
   })

@@ -48,6 +48,8 @@ export class Ledger {
   readonly feed = new ChangeFeed()
   /** Rung after every commit that left notices (waiting.ts). */
   readonly notices = new Bell()
+  /** Where others write as well: rung when there may be lines in the audit that are to be published. Elsewhere the feed hands them over. */
+  readonly events = new Bell()
   /** What counts as now: on PostgreSQL the database's time, on which all nodes agree. */
   readonly clock: Clock
   /** The other processes on this ledger; null where it is this one's alone. */
@@ -116,7 +118,10 @@ export class Ledger {
     try {
       if (tx.hasNotices) this.notices.ring()
       this.feed.tell(tx.changedLots, tx.lotsWithChangedBays, this.#numbers && tx.outcome)
-      this.nodes?.tell(new Map([...tx.changedLots].map(id => [id, tx.lot(id)?.version ?? null])), tx.lotsWithChangedBays, tx.hasNotices)
+      if (this.nodes === null) return
+      if (tx.hasEvents) this.events.ring()
+      const lots = new Map([...tx.changedLots].map(id => [id, tx.lot(id)?.version ?? null]))
+      this.nodes.tell({ lots, withBays: tx.lotsWithChangedBays, hasNotices: tx.hasNotices, hasEvents: tx.hasEvents })
     } catch (err) {
       // Whoever is told that it failed would do again what is committed.
       if (this.#parts.log === undefined) throw err

@@ -12,6 +12,17 @@ export interface Settled {
   readonly isAll: boolean
 }
 
+/** What one process tells the others of its commits. */
+export interface News {
+  /** Lots that were changed, with their versions; null of one that was removed. */
+  readonly lots: ReadonlyMap<Id, number | null>
+  /** Those of them whose bays were changed. */
+  readonly withBays: ReadonlySet<Id>
+  readonly hasNotices: boolean
+  /** Whether there are lines in the audit that are to be published. */
+  readonly hasEvents: boolean
+}
+
 /** Told of what becomes of the nodes. */
 export interface NodesWatcher {
   /** The nodes that clients can use, by name, whenever that changes. */
@@ -30,8 +41,8 @@ export interface LedgerNodes {
    * of all processes that share one broker, of which one at a time tells them.
    */
   readonly teller: string
-  /** Tells the others of a commit: the lots that it changed, with their versions (null: removed), and those whose bays changed. */
-  tell (lots: ReadonlyMap<Id, number | null>, withBays: ReadonlySet<Id>, hasNotices: boolean): void
+  /** Tells the others of a commit. */
+  tell (news: News): void
   /** How far the rows of a table may be read: numbers are given before the commit, so a lower one may become visible later. */
   settled (table: Numbered): Promise<Settled>
   /** There is one watcher. It is told of the nodes at once. Returns how to stop it. */

@@ -55,3 +55,15 @@ export function isPostgresUnavailable (error: unknown): boolean {
   if (SQLSTATE.test(code)) return AWAY.test(code)
   return NETWORK.test(code) || (error instanceof Error && DRIVER.test(error.message))
 }
+
+const rolledBack = new WeakSet()
+
+/** The server has rolled back the transaction that failed with this error, and has said so. */
+export function noteRolledBack (error: unknown): void {
+  if (error instanceof Error) rolledBack.add(error)
+}
+
+/** Whether it is certain that the transaction whose commit threw this error is not committed. */
+export function isRolledBack (error: unknown): boolean {
+  return error instanceof Error && rolledBack.has(error)
+}

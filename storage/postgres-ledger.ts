@@ -60,7 +60,7 @@ export async function openPostgresLedger ({ config, clock, metrics, log, nowMs }
         isUnavailable: isPostgresUnavailable,
         nextLine: null
       })
-      nodes.attach(ledger.feed, ledger.notices)
+      nodes.attach(ledger)
       // So that the first question outside a transaction knows the time.
       await ledger.transact('start', async () => {})
       return ledger

@@ -10,8 +10,8 @@ import { OperatorError } from '../shared/errors.js'
 import type { Id } from '../shared/lot.js'
 import type { Log } from '../shared/log.js'
 import type { NodeAddress } from '../shared/nodes.js'
-import type { Bell, ChangeFeed } from './feed.js'
-import type { LedgerNodes, NodesWatcher, Numbered, Settled } from './nodes.js'
+import type { Ledger } from './ledger.js'
+import type { LedgerNodes, News, NodesWatcher, Numbered, Settled } from './nodes.js'
 import { messagesOf, parseMessage, type Told } from './node-messages.js'
 import { SENDS_NONE } from './node-rows.js'
 import { SESSION_LOCKS } from './postgres.js'
@@ -55,13 +55,14 @@ export class PostgresNodes implements LedgerNodes {
   /** Of this process: what it told itself it need not hear. */
   readonly #self = randomUUID()
   readonly #settled: Readonly<Record<Numbered, SettledNumbers>> = { audit: new SettledNumbers('audit'), notices: new SettledNumbers('notices') }
-  #feed: ChangeFeed | null = null
-  #notices: Bell | null = null
+  #ledger: Pick<Ledger, 'feed' | 'notices' | 'events'> | null = null
   #client: pg.Client | null = null
   /** The version of each lot that was last told here. */
   readonly #versions = new Map<Id, number>()
+  /** The last number that was given to a line of the audit when that was last looked at. */
+  #lastLine: number | null = null
   /** To be told to the others. */
-  #telling: { lots: Map<Id, number | null>, withBays: Set<Id>, hasNotices: boolean } = nothing()
+  #telling = nothing()
   #isTelling = false
   #timer: Timer | null = null
   #working: Promise<void> = Promise.resolve()
@@ -96,13 +97,12 @@ export class PostgresNodes implements LedgerNodes {
     return nodes
   }
 
-  /** From now on the feed tells what other nodes change, and the bell rings for their notices. */
-  attach (feed: ChangeFeed, notices: Bell): void {
-    this.#feed = feed
-    this.#notices = notices
+  /** From now on its feed tells what other nodes change, and its bells ring for their notices and events. */
+  attach (ledger: Pick<Ledger, 'feed' | 'notices' | 'events'>): void {
+    this.#ledger = ledger
   }
 
-  tell (lots: ReadonlyMap<Id, number | null>, withBays: ReadonlySet<Id>, hasNotices: boolean): void {
+  tell ({ lots, withBays, hasNotices, hasEvents }: News): void {
     if (lots.size === 0 && !hasNotices) return
     for (const [lot, version] of lots) {
       this.#telling.lots.set(lot, version)
@@ -110,6 +110,7 @@ export class PostgresNodes implements LedgerNodes {
     }
     for (const lot of withBays) this.#telling.withBays.add(lot)
     this.#telling.hasNotices ||= hasNotices
+    this.#telling.hasEvents ||= hasEvents
     if (!this.#isTelling) void this.#tellAll()
   }
 
@@ -145,9 +146,8 @@ export class PostgresNodes implements LedgerNodes {
     // One turn of the event loop later, so that what happens at once goes together.
     await new Promise(resolve => setImmediate(resolve))
     while (this.#client && (this.#telling.lots.size > 0 || this.#telling.hasNotices)) {
-      const { lots, withBays, hasNotices } = this.#telling
+      const messages = messagesOf(this.#self, this.#telling)
       this.#telling = nothing()
-      const messages = messagesOf(this.#self, lots, withBays, hasNotices)
       try {
         // After the commit and in a transaction of its own, which writes nothing: NOTIFY holds a lock of the whole server to its
         // commit, and with the changes in it every commit of every node would wait for the one before it to reach the disk.
@@ -250,7 +250,8 @@ export class PostgresNodes implements LedgerNodes {
 
   /** Tells of lots whose version is another than the one told last, or of all. */
   async #compare (client: pg.Client, all: boolean): Promise<void> {
-    const { rows: [row] } = await client.query<{ recovering: boolean, lots: [Id, number][] | null, noticed: boolean, nodes: NodeAddress[] | null }>(`
+    interface Row { recovering: boolean, lots: [Id, number][] | null, noticed: boolean, nodes: NodeAddress[] | null, line: number }
+    const { rows: [row] } = await client.query<Row>(`
       with seen as (
         insert into nodes (node, seen_at_ms, noticed, urls) values ($1, ${NOW_MS}, case when $1 = $3 then (select coalesce(max(id), 0) from notices) else ${SENDS_NONE} end, $2)
         on conflict (node) do update set seen_at_ms = excluded.seen_at_ms, urls = excluded.urls,
@@ -260,7 +261,7 @@ export class PostgresNodes implements LedgerNodes {
         having $1 <> $3 on conflict (node) do update set seen_at_ms = excluded.seen_at_ms
       )
       select pg_is_in_recovery() as recovering, exists (select from notices as n where n.id > (select noticed from nodes where node = $3)) as noticed,
-        (select json_agg(json_build_array(id, version)) from lots) as lots,
+        (select json_agg(json_build_array(id, version)) from lots) as lots, (select last_value from audit_id_seq) as line,
         (select json_agg(json_build_object('node', node, 'urls', urls::json)) from nodes where node <> $1 and urls is not null and seen_at_ms > ${NOW_MS} - ${ALIVE_MS}) as nodes`,
     [this.node, this.#urls && JSON.stringify(this.#urls), this.teller])
     if (!row || row.recovering) throw new Error('the host has become a standby')
@@ -270,8 +271,10 @@ export class PostgresNodes implements LedgerNodes {
     for (const lot of this.#versions.keys()) if (!lots.has(lot)) changed.add(lot)
     for (const lot of changed) this.#note(lot, lots.get(lot) ?? null)
     // What changed in them is not known.
-    this.#feed?.tell(changed, changed, null)
-    if (row.noticed) this.#notices?.ring()
+    this.#ledger?.feed.tell(changed, changed, null)
+    if (row.noticed) this.#ledger?.notices.ring()
+    if (all || row.line !== this.#lastLine) this.#ledger?.events.ring()
+    this.#lastLine = row.line
     this.#learn(row.nodes ?? [])
   }
 
@@ -292,8 +295,9 @@ export class PostgresNodes implements LedgerNodes {
     }
     if (told.from === this.#self) return
     for (const [lot, version] of told.lots) this.#note(lot, version)
-    this.#feed?.tell(new Set(told.lots.keys()), told.withBays, null)
-    if (told.hasNotices) this.#notices?.ring()
+    this.#ledger?.feed.tell(new Set(told.lots.keys()), told.withBays, null)
+    if (told.hasNotices) this.#ledger?.notices.ring()
+    if (told.hasEvents) this.#ledger?.events.ring()
   }
 
   #note (lot: Id, version: number | null): void {
@@ -304,6 +308,6 @@ export class PostgresNodes implements LedgerNodes {
 
 const NOW_MS = 'floor(extract(epoch from clock_timestamp()) * 1000)::bigint'
 
-function nothing (): { lots: Map<Id, number | null>, withBays: Set<Id>, hasNotices: boolean } {
-  return { lots: new Map(), withBays: new Set(), hasNotices: false }
+function nothing (): { lots: Map<Id, number | null>, withBays: Set<Id>, hasNotices: boolean, hasEvents: boolean } {
+  return { lots: new Map(), withBays: new Set(), hasNotices: false, hasEvents: false }
 }

@@ -4,7 +4,8 @@ import type { PostgresPool, PostgresPoolClient } from 'kysely'
 import pg from 'pg'
 import { messageOf } from '../shared/errors.js'
 import type { Log } from '../shared/log.js'
-import { isConnectionLost, isOldPlan, isReadOnly, NoWritableHostError } from './postgres-errors.js'
+import { PostgresConnection } from './postgres-connection.js'
+import { NoWritableHostError } from './postgres-errors.js'
 import type { PostgresHost, PostgresTarget } from './postgres-url.js'
 
 /** How long a host may take to answer before the next one is tried, in milliseconds. */
@@ -20,6 +21,11 @@ const IDLE_IN_TRANSACTION_MS = 1_500
 /** The server may be out of reach and never say so: after this the connection counts as lost. */
 const ANSWER_WITHIN_MS = STATEMENT_MS + 2_000
 
+/**
+ * A plan that is made for a table of ten rows is kept for a while when it has a hundred thousand: no table is read whole that has an index
+ * for what is asked. To compile what looks up a few rows takes longer than to do it.
+ */
+const LOOK_UP = 'set enable_seqscan = off; set jit = off'
 const IS_READ_ONLY = 'select pg_is_in_recovery() or current_setting(\'transaction_read_only\')::boolean as read_only'
 const BIGINT = 20
 
@@ -48,7 +54,7 @@ export class WritablePool implements PostgresPool {
     if (this.#ended) throw new Error('the pool of connections has ended: Connection terminated')
     const first = this.#current ??= this.#find()
     try {
-      return this.#watched(await (await first).connect(), first)
+      return new PostgresConnection(await (await first).connect(), () => this.#forget(first))
     } catch (error) {
       if (isQueueFull(error)) throw error
       this.#forget(first)
@@ -57,7 +63,7 @@ export class WritablePool implements PostgresPool {
     // The host that was writable a moment ago is not: another one may be.
     const second = this.#current ??= this.#find()
     try {
-      return this.#watched(await (await second).connect(), second)
+      return new PostgresConnection(await (await second).connect(), () => this.#forget(second))
     } catch (error) {
       if (!isQueueFull(error)) this.#forget(second)
       throw error
@@ -75,10 +81,13 @@ export class WritablePool implements PostgresPool {
     const { target, max, name, log, timeouts = true } = this.#parts
     const host = await writableHost(target, name)
     const pool = new pg.Pool({
-      ...clientOptions(target, host, name), max,
+      ...clientOptions(target, host, name), max, pipeline: true,
       ...(timeouts && { statement_timeout: STATEMENT_MS, lock_timeout: LOCK_MS, idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_MS, query_timeout: ANSWER_WITHIN_MS }),
       // It may have become a standby since it was asked. The pool waits for the answer, other than its types say.
-      onConnect: refuseReadOnly as unknown as (client: pg.ClientBase) => void
+      onConnect: (async (client: pg.ClientBase) => {
+        if (timeouts) await client.query(LOOK_UP)
+        await refuseReadOnly(client)
+      }) as unknown as (client: pg.ClientBase) => void
     })
     pool.on('error', err => log?.debug({ err }, 'an idle connection to the database is lost'))
     return pool
@@ -90,58 +99,12 @@ export class WritablePool implements PostgresPool {
     // Whoever still has a connection of it gives it back first.
     pool.then(async old => await old.end(), () => {}).catch((err: unknown) => this.#parts.log?.debug({ err }, 'old connections to the database did not end cleanly'))
   }
-
-  #watched (client: pg.PoolClient, pool: Promise<pg.Pool>): PostgresPoolClient {
-    let lost = false
-    const onError = (): void => { lost = true }
-    // Without a listener, the end of a connection that waits for its next statement would end the process.
-    client.on('error', onError)
-    const query = async (text: string, values: readonly unknown[]): Promise<pg.QueryResult> => {
-      // What the lost connection had begun is rolled back by the server; a second error would hide the first.
-      if (text === 'rollback' && lost) return NOTHING
-      try {
-        // Without values there is little to plan: begin, commit.
-        return values.length === 0 ? await client.query(text) : await client.query({ name: nameOf(text), text, values: [...values] })
-      } catch (error) {
-        if (isConnectionLost(error) || isOldPlan(error)) lost = true
-        if (isReadOnly(error)) {
-          lost = true
-          this.#forget(pool)
-        }
-        throw error
-      }
-    }
-    return {
-      query: query as unknown as PostgresPoolClient['query'],
-      release: () => {
-        client.off('error', onError)
-        client.release(lost)
-      }
-    }
-  }
-}
-
-/**
- * Names of statements, so that the server keeps their plans for a connection: a quarter of its work for a batch. There are few texts (rows.ts); those with a list of
- * values of any length are many, and the later ones have no name.
- */
-const names = new Map<string, string>()
-const MOST_NAMES = 200
-
-function nameOf (text: string): string | undefined {
-  const known = names.get(text)
-  if (known !== undefined || names.size >= MOST_NAMES) return known
-  const name = `parkmq_${names.size}`
-  names.set(text, name)
-  return name
 }
 
 /** All connections are in use and none came back in time: that says nothing of the host. */
 function isQueueFull (error: unknown): boolean {
   return messageOf(error) === 'timeout exceeded when trying to connect'
 }
-
-const NOTHING: pg.QueryResult = { command: 'ROLLBACK', rowCount: 0, oid: 0, fields: [], rows: [] }
 
 /** How a connection to one of the hosts is made. */
 export function clientOptions ({ user, password, database, ssl }: PostgresTarget, { host, port }: PostgresHost, name: string): pg.ClientConfig {

@@ -7,7 +7,7 @@ import { randomUUID } from 'node:crypto'
 import { sql, type Kysely } from 'kysely'
 import type { Clock } from '../shared/clock.js'
 import { messageOf, UnavailableError } from '../shared/errors.js'
-import { isConflict, isConnectionLost, isPostgresUnavailable, NoWritableHostError } from './postgres-errors.js'
+import { isConflict, isConnectionLost, isPostgresUnavailable, isRolledBack, NoWritableHostError } from './postgres-errors.js'
 import type { Database } from './rows.js'
 import type { Tables } from './tables.js'
 
@@ -100,7 +100,7 @@ export class PostgresTransactions {
       } catch (error) {
         // All that was left was the commit.
         const last = done as { readonly result: T } | null
-        if (last !== null && await this.#isCommitted(slot, mark, error)) return last.result
+        if (last !== null && !isRolledBack(error) && await this.#isCommitted(slot, mark, error)) return last.result
         // A new connection may do where one was lost; where there is none to be had, whoever asked holds its messages and comes again.
         if (!isConflict(error) && !(isWorthAnother(error) && performance.now() < untilMs)) throw error
         if (tries >= MOST_TRIES) throw new UnavailableError(`the ledger is unavailable: tried ${tries} times, at last: ${messageOf(error)}`, { cause: error })

@@ -29,6 +29,15 @@ export function jsonRows (engine: Engine, columns: readonly (readonly [name: str
 }
 
 /**
+ * What follows `from`: each row of `given` with the rows of `table` (`t`) for which `where` holds, by an index. PostgreSQL takes any JSON
+ * for a hundred rows, and would rather read a table of ten thousand than look a hundred keys up in it; what has an offset is done for each.
+ */
+export function lookUp (engine: Engine, given: RawBuilder<unknown>, table: keyof Tables, where: RawBuilder<unknown>): RawBuilder<unknown> {
+  if (engine === 'sqlite') return sql`${given} as given join ${sql.table(table)} as t on ${where}`
+  return sql`${given} as given cross join lateral (select * from ${sql.table(table)} as t where ${where} offset 0) as t`
+}
+
+/**
  * Statements by their shape. Building the text of one costs more than running it on a few rows, and there are only so
  * many shapes: tables, their keys and the conditions in this project.
  */
@@ -62,7 +71,7 @@ export async function selectByKeys<T extends keyof Tables, K extends keyof Table
     const on = sql.join(keys.map(key => sql`t.${sql.ref(key)} = given.${sql.ref(key)}`), sql` and `)
     const [array, all] = database.engine === 'sqlite' ? ['json_array', 'json_group_array'] : ['json_build_array', 'json_agg']
     const row = sql.join(columns.map(column => sql`t.${sql.ref(column)}`))
-    return sql`select ${sql.raw(all)}(${sql.raw(array)}(${row})) as found from ${given} as given join ${sql.table(table)} as t on ${on} where ${sql.raw(where)}`
+    return sql`select ${sql.raw(all)}(${sql.raw(array)}(${row})) as found from ${lookUp(database.engine, given, table, sql`${on} and ${sql.raw(where)}`)}`
   })
   const [{ found } = { found: null }] = (await database.kysely.executeQuery(query)).rows
   const rows = typeof found === 'string' ? JSON.parse(found) as Cell[][] : found ?? []

@@ -89,6 +89,9 @@ export class LedgerTransaction {
   /** Whether somebody on a waiting list is to be told what became of it; complete after the last `flush`. */
   get hasNotices (): boolean { return this.#hasNotices }
 
+  /** Whether it has lines of the audit that are to be published; complete after the last `flush`. */
+  get hasEvents (): boolean { return this.#lines.some(line => line.lot !== null) }
+
   /** Loads the lots with these ids, each once in a transaction, and first applies what time has made due. */
   async load (ids: Iterable<Id>): Promise<void> {
     const missing = [...new Set(ids)].filter(id => !this.#loaded.has(id))

@@ -59,15 +59,24 @@ export class Outbox {
         this.#storeSoon()
       },
       onError: err => {
+        this.#forget()
         parts.metrics.publishFailures.inc({ kind: 'event' })
         parts.log.error({ err }, 'events could not be published; trying again')
       }
     })
-    this.#unlisten = parts.ledger.feed.listen((_lots, _withBays, committed) => {
-      if (committed === null || this.#handed.length >= MOST_HANDED) this.#forget()
-      else if (committed.events) this.#handed.push(committed.events)
-      this.#pump.wake()
-    })
+    const unlisten = [
+      parts.ledger.feed.listen((_lots, _withBays, committed) => {
+        if (!committed?.events) return
+        if (this.#handed.length >= MOST_HANDED) this.#forget()
+        else this.#handed.push(committed.events)
+        this.#pump.wake()
+      }),
+      parts.ledger.events.listen(() => {
+        this.#mustRead = true
+        this.#pump.wake()
+      })
+    ]
+    this.#unlisten = () => { for (const one of unlisten) one() }
   }
 
   /** Starts where the last run stopped; what was not told then is told now. */
@@ -121,7 +130,7 @@ export class Outbox {
     const { upTo, isAll } = await ledger.settled('audit')
     const { events, position } = await ledger.read(async database => await eventsAfter(database, this.#position, EVENTS_AT_ONCE, upTo))
     if (position === null && isAll) return null
-    this.#mustRead = true
+    if (!isAll || position === null || position < upTo) this.#mustRead = true
     if (position !== null) return { events, last: position }
     this.#lookAgain()
     return null

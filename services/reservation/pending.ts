@@ -3,7 +3,7 @@
 import { sql } from 'kysely'
 import type { Id } from '../../shared/lot.js'
 import { PENDING_STATUSES, type Reservation } from '../../shared/reservation.js'
-import { selectGiven, type Database } from '../../storage/rows.js'
+import { lookUp, selectGiven, type Database } from '../../storage/rows.js'
 import type { LedgerTransaction } from '../../storage/transaction.js'
 import { refuse, type Refused } from './core.js'
 
@@ -74,9 +74,9 @@ interface PendingIn {
 async function pendingOf (database: Database, column: 'plate' | 'owner', keys: ReadonlySet<string>): Promise<PendingIn[]> {
   const statuses = sql.join(PENDING_STATUSES.map(status => sql.lit(status)))
   const rows = await selectGiven(database, `pending of ${column}`, [['key', 'text']], [...keys].map(key => [key]), given => sql<PendingIn>`
-    select given.key as key, r.lot as lot, count(*) as count, min(r.due_at_ms) as ${sql.ref('dueAtMs')}
-    from ${given} as given join reservations as r on r.${sql.ref(column)} = given.key
-    where r.due_at_ms is not null and r.status in (${statuses}) group by given.key, r.lot`)
+    select given.key as key, t.lot as lot, count(*) as count, min(t.due_at_ms) as ${sql.ref('dueAtMs')}
+    from ${lookUp(database.engine, given, 'reservations', sql`t.${sql.ref(column)} = given.key and t.due_at_ms is not null and t.status in (${statuses})`)}
+    group by given.key, t.lot`)
   return rows.map(row => ({ ...row, count: Number(row.count), dueAtMs: Number(row.dueAtMs) }))
 }
 

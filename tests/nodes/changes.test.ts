@@ -1,5 +1,6 @@
 // What nodes on one database tell each other: every node's retained topics, events and promises follow what the others commit, also
 // when a notice is lost, and nothing is passed by that is committed late.
+import { sql } from 'kysely'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { newLot } from '../../services/reservation/lot-settings.js'
 import type { Id } from '../../shared/lot.js'
@@ -8,6 +9,7 @@ import { eventsAfter } from '../../storage/audit.js'
 import type { Ledger } from '../../storage/ledger.js'
 import { noticesOfNode, passNotices } from '../../storage/node-rows.js'
 import { insertRows } from '../../storage/rows.js'
+import type { LedgerTransaction } from '../../storage/transaction.js'
 import { json, testFolder } from '../support/app.js'
 import { AskingClient } from '../support/asking.js'
 import { openTestLedger } from '../support/postgres.js'
@@ -24,6 +26,11 @@ async function told (ledger: Ledger, lot: Id): Promise<{ withBays: boolean }> {
       resolve({ withBays: withBays.has(lot) })
     })
   })
+}
+
+/** Resolves when the server has what was written: it is sent with the next question. */
+async function arrived ({ database }: LedgerTransaction): Promise<void> {
+  await sql`select 1`.execute(database.kysely)
 }
 
 describe.skipIf(ABSENT !== null)(`several nodes on one database${SKIPPED}`, () => {
@@ -54,6 +61,24 @@ describe.skipIf(ABSENT !== null)(`several nodes on one database${SKIPPED}`, () =
     }
   })
 
+  test('the others look for events when there are some, and not after every car', async () => {
+    const { a, b } = await openTwo()
+    await vi.waitFor(async () => expect(await b.lotIds()).toEqual([A]))
+    let rings = 0
+    const rung = new Promise<void>(resolve => b.events.listen(() => {
+      rings++
+      resolve()
+    }))
+    for (let i = 0; i < 5; i++) {
+      const heard = told(b, A)
+      await change(a)
+      await heard
+    }
+    expect(rings).toBe(0)
+    await a.transact('test', async tx => tx.audit({ lot: A, type: 'told', who: 'test' }))
+    await rung
+  })
+
   test('a thousand lots in one commit are told, in as many notifications as they need', async () => {
     const { a, b } = await openTwo()
     const lots = Array.from({ length: 1_000 }, (_, i) => `${'L'.repeat(59)}${i}` as Id)
@@ -75,6 +100,13 @@ describe.skipIf(ABSENT !== null)(`several nodes on one database${SKIPPED}`, () =
     const gone = told(b, A)
     await server().query(url, 'delete from lots')
     await gone
+  })
+
+  test('nor are its events lost, whatever else happens or does not', async () => {
+    const url = await server().database()
+    const client = await (await (await startNode(url, 'b', { lots: [{ lot: 'A', capacity: 5 }] })).connect()).subscribe('lots/+/events')
+    await server().query(url, 'insert into audit (at_ms, lot, type, who) values (0, \'A\', \'sensor.gap\', \'sensor:s\')')
+    expect(json(await client.last('lots/A/events', text => json(text).type === 'sensor.gap'))).toMatchObject({ lot: 'A' })
   })
 
   test('after a lost connection every lot is told, whatever was missed', async () => {
@@ -105,6 +137,7 @@ describe.skipIf(ABSENT !== null)(`several nodes on one database${SKIPPED}`, () =
     const slow = a.transact('test', async tx => {
       tx.audit({ lot: A, type: 'slow', who: 'test' })
       await tx.flush()
+      await arrived(tx)
       written()
       await held
     })
@@ -133,6 +166,7 @@ describe.skipIf(ABSENT !== null)(`several nodes on one database${SKIPPED}`, () =
     const first = new Promise<void>(resolve => { written = resolve })
     const add = async (ledger: Ledger, text: string, then = async (): Promise<void> => {}): Promise<void> => await ledger.transact('test', async tx => {
       await insertRows(tx.database, 'notices', ['topic', 'correlation_data', 'correlation', 'payload', 'at_ms'], [notice(text)])
+      await arrived(tx)
       await then()
     })
     const slow = add(a, 'slow', async () => {

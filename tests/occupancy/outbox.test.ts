@@ -1,8 +1,17 @@
 // Events leave in the order of their lines and none is left out, whether a commit hands them over or they are read.
-import { expect, test } from 'vitest'
+import { expect, onTestFinished, test } from 'vitest'
+import { Outbox } from '../../services/occupancy/outbox.js'
+import { systemClock } from '../../shared/clock.js'
+import { Config } from '../../shared/config.js'
+import { UnavailableError } from '../../shared/errors.js'
 import type { Id } from '../../shared/lot.js'
+import { createLog } from '../../shared/log.js'
+import { createMetrics } from '../../shared/metrics.js'
 import type { LotEvent } from '../../shared/schemas.js'
-import { startTestApp, type TestApp } from '../support/app.js'
+import type { Ledger } from '../../storage/ledger.js'
+import { openLedger } from '../../storage/open.js'
+import { connectTestClient, startTestApp, type TestApp } from '../support/app.js'
+import { startBroker, temporaryFolder } from '../support/broker.js'
 
 const LOT = 'LOT-X' as Id
 
@@ -30,4 +39,24 @@ test('transactions that come faster than their events leave, and some that fail'
   for (let n = count; n < count + 20; n++) await tell(app, n)
   await client.until('the last event', () => client.received.length >= expected.length + 20)
   expect(told().slice(-20)).toEqual(Array.from({ length: 20 }, (_, i) => count + i))
+})
+
+test('events that could not be read are read again, without another commit', async () => {
+  const ledger = await openLedger({ config: Config.parse({ data: temporaryFolder() }), clock: systemClock, metrics: createMetrics() })
+  onTestFinished(() => ledger.close())
+  const broker = await startBroker()
+  const client = await connectTestClient(`mqtt://127.0.0.1:${broker.port}`)
+  await client.subscribe('lots/+/events')
+  await ledger.transact('test', async tx => tx.audit({ lot: LOT, type: 'test.told', who: 'test' }))
+  let reads = 0
+  const read: Ledger['read'] = async query => {
+    // The first asks where the last run stopped.
+    if (++reads === 2) throw new UnavailableError('on purpose', { cause: null })
+    return await ledger.read(query)
+  }
+  const failing = Object.create(ledger, { read: { value: read }, settled: { value: ledger.settled.bind(ledger) }, transact: { value: ledger.transact.bind(ledger) } }) as Ledger
+  const outbox = await Outbox.start({ bus: broker.bus, ledger: failing, clock: systemClock, log: createLog('silent', false), metrics: createMetrics() })
+  onTestFinished(async () => await outbox.stop())
+  await client.until('the event', () => client.received.some(({ text }) => (JSON.parse(text) as LotEvent).type === 'test.told'))
+  expect(reads).toBeGreaterThan(2)
 })

@@ -38,13 +38,13 @@ test.each([
 test('what nodes tell each other fits into notifications, whatever the ids, and comes back as it was', () => {
   const lots = new Map(Array.from({ length: 500 }, (_, i) => [`${'L'.repeat(60)}${i}`.slice(0, 64) as Id, i % 7 === 0 ? null : Number.MAX_SAFE_INTEGER]))
   const bays = new Set([...lots.keys()].filter((_, i) => i % 2 === 0))
-  const messages = messagesOf('x'.repeat(36), lots, bays, true)
+  const messages = messagesOf('x'.repeat(36), { lots, withBays: bays, hasNotices: true, hasEvents: true })
   for (const message of messages) expect(Buffer.byteLength(message)).toBeLessThan(8_000)
   const told = messages.map(message => parseMessage(message) ?? expect.fail('not parsed'))
   expect(new Map(told.flatMap(one => [...one.lots]))).toEqual(lots)
   expect(new Set(told.flatMap(one => [...one.withBays]))).toEqual(bays)
   expect(told.filter(one => one.hasNotices)).toHaveLength(1)
-  expect(messagesOf('x', new Map(), new Set(), true)).toHaveLength(1)
+  expect(messagesOf('x', { lots: new Map(), withBays: new Set(), hasNotices: true, hasEvents: false })).toHaveLength(1)
 })
 
 test.each(['', 'no JSON', '{}', '{"from":"x","lots":[["a/b",1]],"bays":[],"notices":false}', '[1]'])('a notification %j is none of ours', payload => expect(parseMessage(payload)).toBeNull())

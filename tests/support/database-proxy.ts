@@ -10,6 +10,7 @@ import { onTestFinished } from 'vitest'
 export type Cut = 'before' | 'after' | 'late'
 
 const LATE_MS = 300
+const BEGIN = Buffer.from('start transaction')
 const COMMIT = Buffer.from('commit\0')
 
 export class DatabaseProxy {
@@ -17,6 +18,8 @@ export class DatabaseProxy {
   /** The next commit is cut so. */
   next: Cut | null = null
   cuts = 0
+  /** How often the node of the last commit spoke to the server in that transaction and waited for an answer. */
+  roundTrips = 0
   /** Nobody gets through. */
   isDown = false
   readonly #sockets = new Set<Socket>()
@@ -58,7 +61,10 @@ export class DatabaseProxy {
       socket.on('close', () => this.#sockets.delete(socket))
     }
     let cut: Cut | null = null
+    let spoken = 0
     client.on('data', chunk => {
+      spoken = chunk.includes(BEGIN) ? 1 : spoken + 1
+      if (chunk.includes(COMMIT)) this.roundTrips = spoken
       if (this.next !== null && chunk.includes(COMMIT)) {
         cut = this.next
         this.next = null

@@ -23,9 +23,9 @@ const ANSWER_WITHIN_MS = STATEMENT_MS + 2_000
 
 /**
  * A plan that is made for a table of ten rows is kept for a while when it has a hundred thousand: no table is read whole that has an index
- * for what is asked. To plan or to compile what looks up a few rows takes longer than to do it.
+ * for what is asked. To compile what looks up a few rows takes longer than to do it.
  */
-const LOOK_UP = 'set enable_seqscan = off; set plan_cache_mode = force_generic_plan; set jit = off'
+const LOOK_UP = 'set enable_seqscan = off; set jit = off'
 const IS_READ_ONLY = 'select pg_is_in_recovery() or current_setting(\'transaction_read_only\')::boolean as read_only'
 const BIGINT = 20
 

@@ -9,46 +9,54 @@ import { isConnectionLost, isOldPlan, isReadOnly, noteRolledBack } from './postg
 /** Statements that nobody waits for: each holds its rows in memory. */
 const MOST_UNANSWERED = 16
 const BEGINS = /^(begin|start transaction)\b/
-const SAYS_NOTHING = /^(insert into\b(?![^]*\breturning\b)|select pg_advisory_xact_lock\()/
+const SAYS_NOTHING = /^(insert into\b(?![^]*\breturning\b)|select pg_advisory_xact_lock\(|set local\b)/
+
+export interface ConnectionParts {
+  readonly client: pg.PoolClient
+  /** Whether it waits for every statement: where the error of each must be known before the next. */
+  readonly waitsForEach: boolean
+  /** Told that the host is none that can be written. */
+  readonly onReadOnly: () => void
+}
 
 export class PostgresConnection implements PostgresPoolClient {
-  readonly #client: pg.PoolClient
-  readonly #onReadOnly: () => void
+  readonly #parts: ConnectionParts
   readonly #onError = (): void => { this.#lost = true }
   #lost = false
-  #inTransaction = false
+  /** `begun`: the server has answered a statement in the transaction, so that it is one. */
+  #transaction: 'none' | 'beginning' | 'begun' = 'none'
   /** Whether what is sent waits to be written. */
   #isHeld = false
   /** Not waited for, in order. */
   #unanswered: Promise<pg.QueryResult>[] = []
 
-  /** `onReadOnly`: told that the host is none that can be written. */
-  constructor (client: pg.PoolClient, onReadOnly: () => void) {
-    this.#client = client
-    this.#onReadOnly = onReadOnly
+  constructor (parts: ConnectionParts) {
+    this.#parts = parts
     // Without a listener, the end of a connection that waits for its next statement would end the process.
-    client.on('error', this.#onError)
+    parts.client.on('error', this.#onError)
   }
 
   /** Throws what the server or the driver says, of this statement or of those before it that nobody waited for. */
   query = (async (text: string, values: readonly unknown[]): Promise<pg.QueryResult> => {
+    if (this.#parts.waitsForEach) return text === 'rollback' && this.#lost ? NOTHING : await this.#send(text, values)
     if (BEGINS.test(text)) {
-      this.#inTransaction = true
+      this.#transaction = 'beginning'
       return this.#sendOnly(text, values)
     }
     if (text === 'rollback') return await this.#rollBack()
-    if (this.#inTransaction && this.#unanswered.length < MOST_UNANSWERED && statementOf(text).saysNothing) return this.#sendOnly(text, values)
+    if (this.#transaction === 'begun' && this.#unanswered.length < MOST_UNANSWERED && SAYS_NOTHING.test(text)) return this.#sendOnly(text, values)
     const isCommit = text === 'commit'
-    if (isCommit) this.#inTransaction = false
     const last = this.#send(text, values)
     this.#letGo()
-    return await this.#answerOf(last, isCommit)
+    const answer = await this.#answerOf(last, isCommit)
+    this.#transaction = this.#transaction === 'none' || isCommit ? 'none' : 'begun'
+    return answer
   }) as unknown as PostgresPoolClient['query']
 
   release (): void {
     this.#letGo()
-    this.#client.off('error', this.#onError)
-    this.#client.release(this.#lost)
+    this.#parts.client.off('error', this.#onError)
+    this.#parts.client.release(this.#lost)
   }
 
   #sendOnly (text: string, values: readonly unknown[]): pg.QueryResult {
@@ -71,12 +79,13 @@ export class PostgresConnection implements PostgresPoolClient {
     }
     const error: unknown = failed?.reason ?? new Error('the server has rolled back a transaction and not said why')
     // To commit a transaction that has failed is to roll it back, and is no error to the server.
-    if (isCommit && answers.at(-1)?.status === 'fulfilled') noteRolledBack(error)
+    const answer = answers.at(-1)
+    if (isCommit && answer?.status === 'fulfilled' && answer.value.command === 'ROLLBACK') noteRolledBack(error)
     throw error
   }
 
   async #rollBack (): Promise<pg.QueryResult> {
-    this.#inTransaction = false
+    this.#transaction = 'none'
     // What the lost connection had begun is rolled back by the server; a second error would hide the first.
     if (this.#lost) return NOTHING
     this.#unanswered = []
@@ -88,24 +97,24 @@ export class PostgresConnection implements PostgresPoolClient {
   #hold (): void {
     if (this.#isHeld) return
     this.#isHeld = true
-    this.#client.connection.stream.cork()
+    this.#parts.client.connection.stream.cork()
   }
 
   #letGo (): void {
     if (!this.#isHeld) return
     this.#isHeld = false
-    this.#client.connection.stream.uncork()
+    this.#parts.client.connection.stream.uncork()
   }
 
   async #send (text: string, values: readonly unknown[]): Promise<pg.QueryResult> {
     try {
       // Without values there is little to plan: begin, commit.
-      return values.length === 0 ? await this.#client.query(text) : await this.#client.query({ name: statementOf(text).name, text, values: [...values] })
+      return values.length === 0 ? await this.#parts.client.query(text) : await this.#parts.client.query({ name: nameOf(text), text, values: [...values] })
     } catch (error) {
       if (isConnectionLost(error) || isOldPlan(error)) this.#lost = true
       if (isReadOnly(error)) {
         this.#lost = true
-        this.#onReadOnly()
+        this.#parts.onReadOnly()
       }
       throw error
     }
@@ -114,22 +123,17 @@ export class PostgresConnection implements PostgresPoolClient {
 
 const NOTHING: pg.QueryResult = { command: '', rowCount: null, oid: 0, fields: [], rows: [] }
 
-interface Statement {
-  /** So that the server keeps its plan for the connection: a quarter of its work for a batch. */
-  readonly name: string | undefined
-  readonly saysNothing: boolean
-}
-
-/** There are few texts (rows.ts); those with a list of values of any length are many, and the later ones have no name. */
-const statements = new Map<string, Statement>()
+/**
+ * Names of statements, so that the server keeps their plans for a connection: a quarter of its work for a batch. There are few texts (rows.ts); those with a list of
+ * values of any length are many, and the later ones have no name.
+ */
+const names = new Map<string, string>()
 const MOST_NAMES = 200
 
-function statementOf (text: string): Statement {
-  const known = statements.get(text)
-  if (known !== undefined) return known
-  const saysNothing = SAYS_NOTHING.test(text)
-  if (statements.size >= MOST_NAMES) return { name: undefined, saysNothing }
-  const statement = { name: `parkmq_${statements.size}`, saysNothing }
-  statements.set(text, statement)
-  return statement
+function nameOf (text: string): string | undefined {
+  const known = names.get(text)
+  if (known !== undefined || names.size >= MOST_NAMES) return known
+  const name = `parkmq_${names.size}`
+  names.set(text, name)
+  return name
 }

@@ -261,7 +261,7 @@ export class PostgresNodes implements LedgerNodes {
         having $1 <> $3 on conflict (node) do update set seen_at_ms = excluded.seen_at_ms
       )
       select pg_is_in_recovery() as recovering, exists (select from notices as n where n.id > (select noticed from nodes where node = $3)) as noticed,
-        (select json_agg(json_build_array(id, version)) from lots) as lots, (select last_value from audit_id_seq) as line,
+        (select json_agg(json_build_array(id, version)) from lots) as lots, (select case when is_called then last_value else 0 end from audit_id_seq) as line,
         (select json_agg(json_build_object('node', node, 'urls', urls::json)) from nodes where node <> $1 and urls is not null and seen_at_ms > ${NOW_MS} - ${ALIVE_MS}) as nodes`,
     [this.node, this.#urls && JSON.stringify(this.#urls), this.teller])
     if (!row || row.recovering) throw new Error('the host has become a standby')

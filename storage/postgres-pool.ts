@@ -18,7 +18,7 @@ const LOCK_MS = 5_000
  * its locks. A process that is only slow for so long tries again.
  */
 const IDLE_IN_TRANSACTION_MS = 1_500
-/** The server may be out of reach and never say so: after this the connection counts as lost. */
+/** The server may be out of reach and never say so: after this, without an answer to what was sent together, the connection counts as lost. */
 const ANSWER_WITHIN_MS = STATEMENT_MS + 2_000
 
 /**
@@ -36,7 +36,7 @@ export interface PoolParts {
   /** How the connections are named in pg_stat_activity. */
   readonly name: string
   readonly log?: Log | undefined
-  /** Without them, for what may take long: the changes of the tables. Default true. */
+  /** Without them, each statement waited for and tables read as a whole, for what may take long: backups, the changes of the tables. Default true. */
   readonly timeouts?: boolean
 }
 
@@ -54,7 +54,7 @@ export class WritablePool implements PostgresPool {
     if (this.#ended) throw new Error('the pool of connections has ended: Connection terminated')
     const first = this.#current ??= this.#find()
     try {
-      return new PostgresConnection(await (await first).connect(), () => this.#forget(first))
+      return this.#connectionOf(await (await first).connect(), first)
     } catch (error) {
       if (isQueueFull(error)) throw error
       this.#forget(first)
@@ -63,11 +63,16 @@ export class WritablePool implements PostgresPool {
     // The host that was writable a moment ago is not: another one may be.
     const second = this.#current ??= this.#find()
     try {
-      return new PostgresConnection(await (await second).connect(), () => this.#forget(second))
+      return this.#connectionOf(await (await second).connect(), second)
     } catch (error) {
       if (!isQueueFull(error)) this.#forget(second)
       throw error
     }
+  }
+
+  #connectionOf (client: pg.PoolClient, pool: Promise<pg.Pool>): PostgresConnection {
+    const { timeouts = true } = this.#parts
+    return new PostgresConnection({ client, waitsForEach: !timeouts, onReadOnly: () => this.#forget(pool) })
   }
 
   async end (): Promise<void> {
@@ -81,8 +86,9 @@ export class WritablePool implements PostgresPool {
     const { target, max, name, log, timeouts = true } = this.#parts
     const host = await writableHost(target, name)
     const pool = new pg.Pool({
-      ...clientOptions(target, host, name), max, pipeline: true,
-      ...(timeouts && { statement_timeout: STATEMENT_MS, lock_timeout: LOCK_MS, idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_MS, query_timeout: ANSWER_WITHIN_MS }),
+      ...clientOptions(target, host, name), max,
+      // Whoever takes its time has it between two statements as well.
+      ...(timeouts ? { pipeline: true, statement_timeout: STATEMENT_MS, lock_timeout: LOCK_MS, idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_MS, query_timeout: ANSWER_WITHIN_MS } : { idleTimeoutMillis: 0 }),
       // It may have become a standby since it was asked. The pool waits for the answer, other than its types say.
       onConnect: (async (client: pg.ClientBase) => {
         if (timeouts) await client.query(LOOK_UP)

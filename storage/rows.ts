@@ -37,6 +37,15 @@ export function lookUp (engine: Engine, given: RawBuilder<unknown>, table: keyof
   return sql`${given} as given cross join lateral (select * from ${sql.table(table)} as t where ${where} offset 0) as t`
 }
 
+/** Runs a query that no index answers, in a transaction: connections to PostgreSQL otherwise go by indexes, at any price (postgres-pool.ts). */
+export async function readThrough<T> ({ kysely, engine }: Database, query: () => Promise<T>): Promise<T> {
+  if (engine === 'sqlite') return await query()
+  await sql`set local enable_seqscan = on`.execute(kysely)
+  const result = await query()
+  await sql`set local enable_seqscan = off`.execute(kysely)
+  return result
+}
+
 /**
  * Statements by their shape. Building the text of one costs more than running it on a few rows, and there are only so
  * many shapes: tables, their keys and the conditions in this project.

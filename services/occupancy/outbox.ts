@@ -83,10 +83,15 @@ export class Outbox {
   static async start (parts: OutboxParts): Promise<Outbox> {
     const outbox = new Outbox(parts)
     const { ledger } = parts
-    const position = await ledger.read(async database => await cursorOf(database, outbox.#cursor))
-    // A new node has no subscriber yet who could have waited for what the others told before.
-    outbox.#position = outbox.#stored = position ?? (ledger.nodes === null ? 0 : await ledger.read(newestLine))
-    if (position === null) await outbox.#store(true)
+    try {
+      const position = await ledger.read(async database => await cursorOf(database, outbox.#cursor))
+      // A new node has no subscriber yet who could have waited for what the others told before.
+      outbox.#position = outbox.#stored = position ?? (ledger.nodes === null ? 0 : await ledger.read(newestLine))
+      if (position === null) await outbox.#store(true)
+    } catch (error) {
+      outbox.#unlisten()
+      throw error
+    }
     outbox.#pump.wake()
     return outbox
   }

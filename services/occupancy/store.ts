@@ -2,7 +2,7 @@
 import type { Id, Lot } from '../../shared/lot.js'
 import { LIVE_STATUSES, type Reservation } from '../../shared/reservation.js'
 import { reservationOf } from '../../storage/records.js'
-import { selectByKeys, upsert, type Database } from '../../storage/rows.js'
+import { readThrough, selectByKeys, upsert, type Database } from '../../storage/rows.js'
 import { CAR_IS_HERE, type BaysTable, type SensorsTable } from '../../storage/tables.js'
 import type { LedgerTransaction } from '../../storage/transaction.js'
 import type { Bay, SensorMessage } from './core.js'
@@ -164,8 +164,9 @@ export async function silentLots ({ kysely }: Database, beforeMs: number, limit:
 }
 
 /** Forgets at most `limit` sensors not heard since `beforeMs`. Returns how many. */
-export async function pruneSensors ({ kysely }: Database, beforeMs: number, limit: number): Promise<number> {
-  const old = await kysely.selectFrom('sensors').select(['lot', 'sensor']).where('heard_at_ms', '<', beforeMs).limit(limit).execute()
+export async function pruneSensors (database: Database, beforeMs: number, limit: number): Promise<number> {
+  const { kysely } = database
+  const old = await readThrough(database, async () => await kysely.selectFrom('sensors').select(['lot', 'sensor']).where('heard_at_ms', '<', beforeMs).limit(limit).execute())
   for (const { lot, sensor } of old) await kysely.deleteFrom('sensors').where('lot', '=', lot).where('sensor', '=', sensor).where('heard_at_ms', '<', beforeMs).execute()
   return old.length
 }

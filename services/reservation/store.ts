@@ -4,7 +4,7 @@ import type { Id } from '../../shared/lot.js'
 import type { Reservation } from '../../shared/reservation.js'
 import type { RequestBody } from '../../shared/schemas.js'
 import { lotOf, reservationOf } from '../../storage/records.js'
-import { selectByKeys, type Database } from '../../storage/rows.js'
+import { readThrough, selectByKeys, type Database } from '../../storage/rows.js'
 import type { LedgerTransaction } from '../../storage/transaction.js'
 import type { Lot } from '../../shared/lot.js'
 import { loadLotsOf } from './locks.js'
@@ -64,14 +64,15 @@ export async function listLots ({ kysely }: Database, after: Id | undefined, lim
 }
 
 /** At most `limit` reservations that fit, by id after `after`; only those of `owner` unless that is null. */
-export async function listReservations ({ kysely }: Database, { lot, plate, status, after, limit }: RequestBody<'list'>, owner: string | null): Promise<Reservation[]> {
-  const rows = await kysely.selectFrom('reservations').selectAll()
+export async function listReservations (database: Database, { lot, plate, status, after, limit }: RequestBody<'list'>, owner: string | null): Promise<Reservation[]> {
+  const query = database.kysely.selectFrom('reservations').selectAll()
     .$if(lot !== undefined, query => query.where('lot', '=', lot as Id))
     .$if(plate !== undefined, query => query.where('plate', '=', plate as string))
     .$if(status !== undefined, query => query.where('status', '=', status as Reservation['status']))
     .$if(after !== undefined, query => query.where('id', '>', after as string))
     .$if(owner !== null, query => query.where('owner', '=', owner))
-    .orderBy('id').limit(limit).execute()
+    .orderBy('id').limit(limit)
+  const rows = lot === undefined && plate === undefined ? await readThrough(database, async () => await query.execute()) : await query.execute()
   return rows.map(reservationOf)
 }
 

@@ -4,7 +4,7 @@ import { startTestApp, testFolder } from '../support/app.js'
 import { AskingClient } from '../support/asking.js'
 import { ABSENT, serverOfFile, SKIPPED } from '../nodes/support.js'
 import { openSqlite } from '../../storage/sqlite.js'
-import { backup, ledgerLines, restore, rowsOf, type Place } from './support.js'
+import { backup, backupOf, ledgerLines, linesOf, restore, rowsOf, type Place } from './support.js'
 
 const GATES = 3
 const COUNTED = 50
@@ -115,6 +115,15 @@ describe.skipIf(ABSENT !== null)(`from one engine to the other${SKIPPED}`, () =>
     await client.ask('reserve', { lot: 'LOT-A', plate: 'NEW' })
     const after = rowsOf(await backup(to), 'audit').filter(({ id }) => Number(id) > last)
     expect(after.map(({ type }) => type)).toContain('reservation.held')
+  })
+
+  test('a value that a table refuses is told with its table and line, and there is no ledger', async () => {
+    const from = await inFolder()
+    const opened = await openSqlite(from.data)
+    await opened.database.kysely.insertInto('permits').values({ permit: 'A' as never, sold: 1 }).execute()
+    await opened.close()
+    const lines = linesOf(await backup(from)).map(line => line.replace('["A",1]', '["A",-1]'))
+    await expect(restore(backupOf(lines, { isSigned: true }), await inDatabase())).rejects.toThrow(/rows of permits before line \d+ do not fit/)
   })
 
   test('events and promises that were not told yet are told by whoever goes on, and numbers are never given again', async () => {

@@ -102,9 +102,9 @@ describe.skipIf(ABSENT !== null)(`several nodes on one database${SKIPPED}`, () =
     await gone
   })
 
-  test('nor are its events lost, whatever else happens or does not', async () => {
+  test.each([['nor are its events lost, whatever else happens or does not', [{ lot: 'A', capacity: 5 }]], ['not even the first of all', []]])('%s', async (_what, lots) => {
     const url = await server().database()
-    const client = await (await (await startNode(url, 'b', { lots: [{ lot: 'A', capacity: 5 }] })).connect()).subscribe('lots/+/events')
+    const client = await (await (await startNode(url, 'b', { lots })).connect()).subscribe('lots/+/events')
     await server().query(url, 'insert into audit (at_ms, lot, type, who) values (0, \'A\', \'sensor.gap\', \'sensor:s\')')
     expect(json(await client.last('lots/A/events', text => json(text).type === 'sensor.gap'))).toMatchObject({ lot: 'A' })
   })

@@ -10,7 +10,7 @@ import { createMetrics } from '../../shared/metrics.js'
 import type { LotEvent } from '../../shared/schemas.js'
 import type { Ledger } from '../../storage/ledger.js'
 import { openLedger } from '../../storage/open.js'
-import { connectTestClient, startTestApp, type TestApp } from '../support/app.js'
+import { connectTestClient, startTestApp, type TestApp, type TestClient } from '../support/app.js'
 import { startBroker, temporaryFolder } from '../support/broker.js'
 
 const LOT = 'LOT-X' as Id
@@ -41,22 +41,43 @@ test('transactions that come faster than their events leave, and some that fail'
   expect(told().slice(-20)).toEqual(Array.from({ length: 20 }, (_, i) => count + i))
 })
 
-test('events that could not be read are read again, without another commit', async () => {
+/** A ledger of which one read fails, and how an outbox starts that is told by it. */
+async function failingAt (failing: number): Promise<{ ledger: Ledger, reads: () => number, client: TestClient, start: () => Promise<Outbox> }> {
   const ledger = await openLedger({ config: Config.parse({ data: temporaryFolder() }), clock: systemClock, metrics: createMetrics() })
   onTestFinished(() => ledger.close())
   const broker = await startBroker()
   const client = await connectTestClient(`mqtt://127.0.0.1:${broker.port}`)
   await client.subscribe('lots/+/events')
-  await ledger.transact('test', async tx => tx.audit({ lot: LOT, type: 'test.told', who: 'test' }))
   let reads = 0
   const read: Ledger['read'] = async query => {
-    // The first asks where the last run stopped.
-    if (++reads === 2) throw new UnavailableError('on purpose', { cause: null })
+    if (++reads === failing) throw new UnavailableError('on purpose', { cause: null })
     return await ledger.read(query)
   }
-  const failing = Object.create(ledger, { read: { value: read }, settled: { value: ledger.settled.bind(ledger) }, transact: { value: ledger.transact.bind(ledger) } }) as Ledger
-  const outbox = await Outbox.start({ bus: broker.bus, ledger: failing, clock: systemClock, log: createLog('silent', false), metrics: createMetrics() })
-  onTestFinished(async () => await outbox.stop())
-  await client.until('the event', () => client.received.some(({ text }) => (JSON.parse(text) as LotEvent).type === 'test.told'))
-  expect(reads).toBeGreaterThan(2)
+  const wrapped = Object.create(ledger, { read: { value: read }, settled: { value: ledger.settled.bind(ledger) }, transact: { value: ledger.transact.bind(ledger) } }) as Ledger
+  const start = async (): Promise<Outbox> => {
+    const outbox = await Outbox.start({ bus: broker.bus, ledger: wrapped, clock: systemClock, log: createLog('silent', false), metrics: createMetrics() })
+    onTestFinished(async () => await outbox.stop())
+    return outbox
+  }
+  return { ledger, reads: () => reads, client, start }
+}
+
+const commit = async (ledger: Ledger): Promise<void> => await ledger.transact('test', async tx => tx.audit({ lot: LOT, type: 'test.told', who: 'test' }))
+
+test('events that could not be read are read again, without another commit', async () => {
+  // The first read asks where the last run stopped.
+  const { ledger, reads, client, start } = await failingAt(2)
+  await commit(ledger)
+  await start()
+  await client.until('the event', () => client.received.length > 0)
+  expect(reads()).toBeGreaterThan(2)
+})
+
+test('who could not start tells nothing, and the next one tells each event once', async () => {
+  const { ledger, client, start } = await failingAt(1)
+  await expect(start()).rejects.toThrow('on purpose')
+  await start()
+  for (let n = 0; n < 5; n++) await commit(ledger)
+  await client.until('the events', () => client.received.length >= 5)
+  expect(client.received.map(({ text }) => (JSON.parse(text) as LotEvent).id)).toEqual([1, 2, 3, 4, 5])
 })

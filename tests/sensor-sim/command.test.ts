@@ -84,13 +84,20 @@ describe('simulate without a service', () => {
   test('sends to any broker, and prints a summary for people', async () => {
     const far = await startStandIn()
     onTestFinished(() => far.stop())
-    const { out, err, exitCode } = await simulate('--url', far.url, '--lots', 'P1,P2', '--capacity', '50', '--rate', '0', '--duration', '200ms')
+    const { out, err, exitCode } = await simulate('--url', far.url, '--lots', 'P1,P2', '--capacity', '50', '--rate', '200', '--duration', '200ms', '--seed', '4')
     expect(exitCode).toBe(0)
     expect(out).toMatch(/ended +done\n/)
-    expect(out).toMatch(/acknowledged +[\d,]+ in 0\.\d s, [\d,]+ a second\n/)
+    expect(out).toMatch(/acknowledged +[\d,]+ in \d+\.\d s, [\d,]+ a second\n/)
     expect(out).toMatch(/latency +p50 [\d.]+ ms, p95 [\d.]+ ms, p99 [\d.]+ ms, max [\d.]+ ms\n/)
     expect(err).toBe('')
     expect([...far.ledger.counted.keys()].sort()).toEqual(['P1', 'P2'])
+  })
+
+  test('without a rate, it ends after its duration and what was sent is acknowledged', async () => {
+    const far = await startStandIn()
+    onTestFinished(() => far.stop())
+    const { ending, sent, acknowledged } = await simulateJson('--url', far.url, '--lots', 'P1', '--capacity', '50', '--rate', '0', '--duration', '200ms')
+    expect({ ending, sent, acknowledged }).toEqual({ ending: 'done', sent: far.payloads.length, acknowledged: far.payloads.length })
   })
 
   test('the same seed sends the same messages, a second run is not taken for duplicates', async () => {

@@ -1,7 +1,8 @@
 // The request history: the reply to every changing request that carries a requestId, stored in the transaction of its
 // effect. A repeat gets the same reply, and its effect does not happen again.
 import { sql } from 'kysely'
-import { selectByKeys, upsert, type Database } from './rows.js'
+import type { Question } from './questions.js'
+import { byKeys, upsert, type Database } from './rows.js'
 import type { RequestHistoryTable } from './tables.js'
 
 export interface StoredReply {
@@ -19,11 +20,14 @@ export function historyKey (caller: string, requestId: string): string {
 }
 
 /** The stored replies of these requests, by `historyKey`. */
-export async function storedReplies (database: Database, keys: readonly { readonly caller: string, readonly requestId: string }[]): Promise<Map<string, StoredReply>> {
-  const rows = await selectByKeys(database, 'request_history', ['caller', 'request_id'], keys.map(key => [key.caller, key.requestId]))
-  return new Map(rows.map(row => [historyKey(row.caller, row.request_id), {
-    caller: row.caller, requestId: row.request_id, method: row.method, bodyHash: row.body_hash, reply: row.reply
-  }]))
+export function storedReplies (database: Database, keys: readonly { readonly caller: string, readonly requestId: string }[]): Question<Map<string, StoredReply>> {
+  const { query, read } = byKeys(database, 'request_history', ['caller', 'request_id'], keys.map(key => [key.caller, key.requestId]))
+  return {
+    query,
+    read: rows => new Map(read(rows).map(row => [historyKey(row.caller, row.request_id), {
+      caller: row.caller, requestId: row.request_id, method: row.method, bodyHash: row.body_hash, reply: row.reply
+    }]))
+  }
 }
 
 export async function storeReplies (database: Database, replies: readonly StoredReply[], atMs: number): Promise<void> {

@@ -3,7 +3,8 @@
 import { sql } from 'kysely'
 import { FencedError } from '../shared/errors.js'
 import type { Id } from '../shared/lot.js'
-import type { LedgerTransaction } from './transaction.js'
+import type { Question } from './questions.js'
+import type { Database } from './rows.js'
 
 /** The share of everything that is of no single lot: requests, replies, promises, events. */
 export const REQUESTS_SHARE = 'requests'
@@ -39,7 +40,7 @@ export interface Leases {
   release (leases: readonly Lease[]): Promise<void>
   /** Whether a lease is still this process's: no other has taken it, whether its time is over or not. */
   isOurs (lease: Lease): Promise<boolean>
-  /** To be called first in every transaction for a share. Throws `FencedError` when the lease is another's; otherwise nobody takes it before the commit. */
+  /** To be asked first in every transaction for a share. Throws `FencedError` when the lease is another's; otherwise nobody takes it before the commit. */
   fence (lease: Lease): Fence
   /** Calls `listener` when another process has given leases back, has come or has gone. */
   onNews (listener: () => void): void
@@ -48,18 +49,18 @@ export interface Leases {
   close (): Promise<void>
 }
 
-export type Fence = (tx: Pick<LedgerTransaction, 'database'>) => Promise<void>
+export type Fence = (database: Database) => Question<void>
 
 /** How leases are opened; there are none where the ledger is a file. */
 export type OpenLeases = (parts: { readonly prefix: string, readonly leaseMs: number }) => Promise<Leases>
 
 /** Whose word `process` is, in a row of `leases`. */
 export function fenceOf (prefix: string, process: string, { share, epoch }: Lease): Fence {
-  return async ({ database: { kysely } }) => {
+  return ({ kysely }) => ({
     // `for key share`: taking the lease waits for the end of this transaction, prolonging it does not.
-    const { rows } = await sql`select from leases where prefix = ${prefix} and share = ${share} and epoch = ${epoch} and process = ${process} for key share`.execute(kysely)
-    if (rows.length === 0) throw new FencedError(`the share ${share} has another owner since its epoch ${epoch}`)
-  }
+    query: sql`select from leases where prefix = ${prefix} and share = ${share} and epoch = ${epoch} and process = ${process} for key share`.compile(kysely),
+    read: rows => { if (rows.length === 0) throw new FencedError(`the share ${share} has another owner since its epoch ${epoch}`) }
+  })
 }
 
 /** The share of a lot, the same for ever: FNV-1a of its id, which is ASCII. */

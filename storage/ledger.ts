@@ -10,8 +10,9 @@ import { Bell, ChangeFeed } from './feed.js'
 import { GroupCommit, type CommittedGroup, type Place } from './group-commit.js'
 import type { OpenLeases } from './leases.js'
 import { lotOf } from './records.js'
-import { selectByKeys, type Database } from './rows.js'
 import type { LedgerNodes, Numbered, Settled } from './nodes.js'
+import type { Question } from './questions.js'
+import { selectByKeys, type Database } from './rows.js'
 import { LedgerTransaction, type LedgerTimes } from './transaction.js'
 import { WindowsCache } from './windows-cache.js'
 
@@ -42,7 +43,16 @@ export interface LedgerParts {
 
 export type Work<T> = (tx: LedgerTransaction) => Promise<T>
 
-export type Run = <T>(work: (database: Database, nowMs: number) => Promise<T>) => Promise<T>
+/** What a transaction is known to ask first, found out when it begins. */
+export type FirstQuestions = (database: Database) => readonly Question<unknown>[]
+
+export interface TransactOptions {
+  readonly place?: Place | undefined
+  /** Only asked for where statements travel; what is found out later by then is not to be asked any more, or these are asked in vain. */
+  readonly first?: FirstQuestions
+}
+
+export type Run = <T>(work: (database: Database, nowMs: number) => Promise<T>, first?: FirstQuestions) => Promise<T>
 
 export class Ledger {
   readonly feed = new ChangeFeed()
@@ -85,21 +95,21 @@ export class Ledger {
    * what has come until it runs has it last. `work` may be run again from its beginning, so it changes nothing but the transaction.
    * Throws `UnavailableError` when the ledger cannot be read or written now; then nothing was changed.
    */
-  async transact<T> (service: string, work: Work<T>, place?: Place): Promise<T> {
+  async transact<T> (service: string, work: Work<T>, { place, first }: TransactOptions = {}): Promise<T> {
     const startedMs = performance.now()
-    const result = this.#numbers === null ? await this.#byItself(work) : await this.#group.do(work, place)
+    const result = this.#numbers === null ? await this.#byItself(work, first) : await this.#group.do(work, place)
     this.#parts.metrics.commitSeconds.observe({ service }, (performance.now() - startedMs) / 1_000)
     return result as T
   }
 
-  async #byItself (work: Work<unknown>): Promise<unknown> {
-    const { results: [result], tell } = await this.#commit([work])
+  async #byItself (work: Work<unknown>, first: FirstQuestions | undefined): Promise<unknown> {
+    const { results: [result], tell } = await this.#commit([work], first)
     tell()
     return result
   }
 
   /** One after the other in one transaction. */
-  async #commit (works: Iterable<Work<unknown>> | AsyncIterable<Work<unknown>>): Promise<CommittedGroup> {
+  async #commit (works: Iterable<Work<unknown>> | AsyncIterable<Work<unknown>>, first?: FirstQuestions): Promise<CommittedGroup> {
     const { times, run = this.#once } = this.#parts
     const { results, tx } = await this.#reaching(async () => await run(async (database, nowMs) => {
       const tx = new LedgerTransaction(database, nowMs, times, this.#windows, this.#numbers)
@@ -109,7 +119,7 @@ export class Ledger {
         await tx.finishWork()
       }
       return { results, tx }
-    }))
+    }, first))
     return { results, tell: () => this.#tell(tx) }
   }
 

@@ -1,10 +1,12 @@
 // A connection while somebody has it from the pool. What has nothing to say but that it went well - the beginning of a transaction, a
 // lock on names, rows that are inserted - is not waited for: it goes to the server with the next statement that is, in one write (the
 // driver's pipeline mode). To write to a socket and to wake who reads it costs as much as a small statement. What fails of it is
-// thrown by that next statement, at the latest by the commit.
-import type { PostgresPoolClient } from 'kysely'
+// thrown by that next statement, at the latest by the commit. And what is known to be asked next (questions.ts) goes with it too.
+import { isDeepStrictEqual } from 'node:util'
+import type { CompiledQuery, PostgresPoolClient } from 'kysely'
 import type pg from 'pg'
 import { isConnectionLost, isOldPlan, isReadOnly, noteRolledBack } from './postgres-errors.js'
+import { AHEAD } from './questions.js'
 
 /** Statements that nobody waits for: each holds its rows in memory. */
 const MOST_UNANSWERED = 16
@@ -19,6 +21,12 @@ export interface ConnectionParts {
   readonly onReadOnly: () => void
 }
 
+/** A statement that was sent before it is asked. */
+interface Early {
+  readonly query: CompiledQuery
+  readonly sent: Promise<pg.QueryResult>
+}
+
 export class PostgresConnection implements PostgresPoolClient {
   readonly #parts: ConnectionParts
   readonly #onError = (): void => { this.#lost = true }
@@ -29,6 +37,10 @@ export class PostgresConnection implements PostgresPoolClient {
   #isHeld = false
   /** Not waited for, in order. */
   #unanswered: Promise<pg.QueryResult>[] = []
+  /** To be sent with the next statement that is waited for. */
+  #ahead: readonly CompiledQuery[] = []
+  /** Sent, and to be asked next in this order. */
+  #early: Early[] = []
 
   constructor (parts: ConnectionParts) {
     this.#parts = parts
@@ -38,15 +50,21 @@ export class PostgresConnection implements PostgresPoolClient {
 
   /** Throws what the server or the driver says, of this statement or of those before it that nobody waited for. */
   query = (async (text: string, values: readonly unknown[]): Promise<pg.QueryResult> => {
+    if (text === AHEAD) {
+      if (!this.#parts.waitsForEach) this.#ahead = values as readonly CompiledQuery[]
+      return NOTHING
+    }
     if (this.#parts.waitsForEach) return text === 'rollback' && this.#lost ? NOTHING : await this.#send(text, values)
     if (BEGINS.test(text)) {
       this.#transaction = 'beginning'
       return this.#sendOnly(text, values)
     }
     if (text === 'rollback') return await this.#rollBack()
+    const early = this.#takeEarly(text, values)
+    if (early !== null) return await this.#answerOf(early, false)
     if (this.#transaction === 'begun' && this.#unanswered.length < MOST_UNANSWERED && SAYS_NOTHING.test(text)) return this.#sendOnly(text, values)
     const isCommit = text === 'commit'
-    const last = this.#send(text, values)
+    const last = this.#sendWithNext(text, values)
     this.#letGo()
     const answer = await this.#answerOf(last, isCommit)
     this.#transaction = this.#transaction === 'none' || isCommit ? 'none' : 'begun'
@@ -59,12 +77,27 @@ export class PostgresConnection implements PostgresPoolClient {
     this.#parts.client.release(this.#lost)
   }
 
+  /** The answer to what was sent early, if this is what was to be asked. If not, nothing of it holds: what is asked now may change it. */
+  #takeEarly (text: string, values: readonly unknown[]): Promise<pg.QueryResult> | null {
+    const [first] = this.#early
+    if (first === undefined) return null
+    if (first.query.sql === text && isDeepStrictEqual(first.query.parameters, values)) return this.#early.shift()?.sent ?? null
+    this.#unanswered.push(...this.#early.splice(0).map(({ sent }) => sent))
+    return null
+  }
+
+  #sendWithNext (text: string, values: readonly unknown[]): Promise<pg.QueryResult> {
+    if (this.#ahead.length === 0) return this.#send(text, values)
+    this.#hold()
+    const last = this.#send(text, values)
+    this.#early = this.#ahead.map(query => ({ query, sent: unheard(this.#send(query.sql, query.parameters)) }))
+    this.#ahead = []
+    return last
+  }
+
   #sendOnly (text: string, values: readonly unknown[]): pg.QueryResult {
     this.#hold()
-    const sent = this.#send(text, values)
-    // Whoever waits for the next statement is told.
-    sent.catch(() => {})
-    this.#unanswered.push(sent)
+    this.#unanswered.push(unheard(this.#send(text, values)))
     return NOTHING
   }
 
@@ -119,6 +152,12 @@ export class PostgresConnection implements PostgresPoolClient {
       throw error
     }
   }
+}
+
+/** Whoever waits for a later statement is told what fails. */
+function unheard (sent: Promise<pg.QueryResult>): Promise<pg.QueryResult> {
+  sent.catch(() => {})
+  return sent
 }
 
 const NOTHING: pg.QueryResult = { command: '', rowCount: null, oid: 0, fields: [], rows: [] }

@@ -7,7 +7,9 @@ import { randomUUID } from 'node:crypto'
 import { sql, type Kysely } from 'kysely'
 import type { Clock } from '../shared/clock.js'
 import { messageOf, UnavailableError } from '../shared/errors.js'
+import type { FirstQuestions, Run } from './ledger.js'
 import { isConflict, isConnectionLost, isPostgresUnavailable, isRolledBack, NoWritableHostError } from './postgres-errors.js'
+import { askAhead } from './questions.js'
 import type { Database } from './rows.js'
 import type { Tables } from './tables.js'
 
@@ -73,12 +75,13 @@ export class PostgresTransactions {
 
   /**
    * Runs `work` in a transaction, again when it lost against another. Its last run is the only one that is committed, so it may
-   * change nothing but the database. Throws `UnavailableError` when that is not to be reached or written.
+   * change nothing but the database. What it asks `first` goes with the beginning. Throws `UnavailableError` when the database is not to
+   * be reached or written.
    */
-  run = async <T>(work: (database: Database, nowMs: number) => Promise<T>): Promise<T> => {
+  run: Run = async (work, first) => {
     const slot = this.#free.pop() ?? await new Promise<number>(resolve => this.#waiting.push(resolve))
     try {
-      return await this.#tryAgain(slot, work)
+      return await this.#tryAgain(slot, work, first)
     } finally {
       const next = this.#waiting.shift()
       if (next) next(slot)
@@ -86,15 +89,17 @@ export class PostgresTransactions {
     }
   }
 
-  async #tryAgain<T> (slot: number, work: (database: Database, nowMs: number) => Promise<T>): Promise<T> {
+  async #tryAgain<T> (slot: number, work: (database: Database, nowMs: number) => Promise<T>, first?: FirstQuestions): Promise<T> {
     const untilMs = performance.now() + RECONNECT_WITHIN_MS
     for (let tries = 1; ; tries++) {
       const mark = randomUUID()
       let done: { readonly result: T } | null = null
       try {
         await this.#parts.kysely.transaction().setIsolationLevel('read committed').execute(async kysely => {
+          const database: Database = { kysely, engine: 'postgres' }
+          if (first) await askAhead(database, first(database))
           const nowMs = await this.#begin(kysely, slot, mark)
-          done = { result: await work({ kysely, engine: 'postgres' }, nowMs) }
+          done = { result: await work(database, nowMs) }
         })
         return (done as { readonly result: T } | null ?? fail()).result
       } catch (error) {

@@ -2,6 +2,7 @@
 // parameter; SQLite is given each cell of up to 32 rows, which costs a quarter of that there. The one branch between the engines for
 // set-based statements is here.
 import { sql, type CompiledQuery, type Kysely, type RawBuilder } from 'kysely'
+import { ask, type Question } from './questions.js'
 import { COLUMN_TYPES, FIXED_COLUMNS, type ColumnType, type Tables } from './tables.js'
 
 export type Engine = 'sqlite' | 'postgres'
@@ -31,10 +32,11 @@ export function jsonRows (engine: Engine, columns: readonly (readonly [name: str
 /**
  * What follows `from`: each row of `given` with the rows of `table` (`t`) for which `where` holds, by an index. PostgreSQL takes any JSON
  * for a hundred rows, and would rather read a table of ten thousand than look a hundred keys up in it; what has an offset is done for each.
+ * `locks`: there, each row is locked in the order of `given`, and comes as it is when that is done.
  */
-export function lookUp (engine: Engine, given: RawBuilder<unknown>, table: keyof Tables, where: RawBuilder<unknown>): RawBuilder<unknown> {
+export function lookUp (engine: Engine, given: RawBuilder<unknown>, table: keyof Tables, where: RawBuilder<unknown>, locks = false): RawBuilder<unknown> {
   if (engine === 'sqlite') return sql`${given} as given join ${sql.table(table)} as t on ${where}`
-  return sql`${given} as given cross join lateral (select * from ${sql.table(table)} as t where ${where} offset 0) as t`
+  return sql`${given} as given cross join lateral (select * from ${sql.table(table)} as t where ${where} offset 0${sql.raw(locks ? ' for update' : '')}) as t`
 }
 
 /** Runs a query that no index answers, in a transaction: connections to PostgreSQL otherwise go by indexes, at any price (postgres-pool.ts). */
@@ -65,26 +67,43 @@ function statement<R> ({ kysely, engine }: Database, shape: string, json: string
   return { ...compiled, parameters: [json] }
 }
 
+/** What narrows `byKeys`. */
+export interface Narrowed {
+  /** SQL that is written in this project, never a value. Default: nothing. */
+  readonly where?: string
+  /** As of `lookUp`. Default false. */
+  readonly locks?: boolean
+}
+
 /**
  * The rows of `table` (`t`) whose `keys` equal one of the given tuples and for which `where` holds; one statement. They
  * come back as one JSON text as well: from the driver, a row of its own costs twice as much.
- * `where` is SQL that is written in this project, never a value.
  */
-export async function selectByKeys<T extends keyof Tables, K extends keyof Tables[T] & string> (
-  database: Database, table: T, keys: readonly K[], values: readonly (readonly Cell[])[], where = 'true'
-): Promise<Tables[T][]> {
-  if (values.length === 0) return []
+export function byKeys<T extends keyof Tables, K extends keyof Tables[T] & string> (
+  database: Database, table: T, keys: readonly K[], values: readonly (readonly Cell[])[], { where = 'true', locks = false }: Narrowed = {}
+): Question<Tables[T][]> {
   const columns = Object.keys(COLUMN_TYPES[table]) as (keyof Tables[T] & string)[]
-  const query = statement<{ found: string | Cell[][] | null }>(database, `select ${table} ${keys.join(' ')} ${where}`, JSON.stringify(values), () => {
+  const query = values.length === 0 ? null : statement(database, `select ${table} ${keys.join(' ')} ${where} ${locks ? 'locked' : ''}`, JSON.stringify(values), () => {
     const given = jsonRows(database.engine, keys.map(key => [key, COLUMN_TYPES[table][key]]), [])
     const on = sql.join(keys.map(key => sql`t.${sql.ref(key)} = given.${sql.ref(key)}`), sql` and `)
     const [array, all] = database.engine === 'sqlite' ? ['json_array', 'json_group_array'] : ['json_build_array', 'json_agg']
     const row = sql.join(columns.map(column => sql`t.${sql.ref(column)}`))
-    return sql`select ${sql.raw(all)}(${sql.raw(array)}(${row})) as found from ${lookUp(database.engine, given, table, sql`${on} and ${sql.raw(where)}`)}`
+    return sql`select ${sql.raw(all)}(${sql.raw(array)}(${row})) as found from ${lookUp(database.engine, given, table, sql`${on} and ${sql.raw(where)}`, locks)}`
   })
-  const [{ found } = { found: null }] = (await database.kysely.executeQuery(query)).rows
-  const rows = typeof found === 'string' ? JSON.parse(found) as Cell[][] : found ?? []
-  return rows.map(row => rowOf(columns, row))
+  return {
+    query,
+    read: rows => {
+      const [{ found } = { found: null }] = rows as { found: string | Cell[][] | null }[]
+      return (typeof found === 'string' ? JSON.parse(found) as Cell[][] : found ?? []).map(row => rowOf(columns, row))
+    }
+  }
+}
+
+/** Asks that. */
+export async function selectByKeys<T extends keyof Tables, K extends keyof Tables[T] & string> (
+  database: Database, table: T, keys: readonly K[], values: readonly (readonly Cell[])[], narrowed?: Narrowed
+): Promise<Tables[T][]> {
+  return await ask(database, byKeys(database, table, keys, values, narrowed))
 }
 
 function rowOf<T extends keyof Tables> (columns: readonly (keyof Tables[T] & string)[], cells: readonly Cell[]): Tables[T] {
@@ -97,13 +116,12 @@ function rowOf<T extends keyof Tables> (columns: readonly (keyof Tables[T] & str
  * The rows of any query over given rows; one statement. `shape` names the query: the same name must always build the same
  * text, with no other parameter in it than the given rows.
  */
-export async function selectGiven<R> (
+export function givenRows<R> (
   database: Database, shape: string, columns: readonly (readonly [name: string, type: ColumnType])[], values: readonly (readonly Cell[])[],
   build: (given: RawBuilder<unknown>) => RawBuilder<R>
-): Promise<R[]> {
-  if (values.length === 0) return []
-  const query = statement<R>(database, shape, JSON.stringify(values), () => build(jsonRows(database.engine, columns, [])))
-  return (await database.kysely.executeQuery(query)).rows
+): Question<R[]> {
+  const query = values.length === 0 ? null : statement<R>(database, shape, JSON.stringify(values), () => build(jsonRows(database.engine, columns, [])))
+  return { query, read: rows => rows as R[] }
 }
 
 /**

@@ -3,6 +3,9 @@ import type { Refusal } from '../../shared/errors.js'
 import type { Id } from '../../shared/lot.js'
 import { transition, type Reservation, type ReservationEvent } from '../../shared/reservation.js'
 import { MAX_BAYS } from '../../shared/schemas.js'
+import { lockedLots } from '../../storage/locks.js'
+import type { Question } from '../../storage/questions.js'
+import type { Database } from '../../storage/rows.js'
 import type { LedgerTransaction } from '../../storage/transaction.js'
 import { apply, type Applied, type Rules, type SensorMessage } from './core.js'
 import { settled } from './sequence.js'
@@ -24,6 +27,11 @@ export interface Applying {
 
 /** A sensor's messages from before its restart are told of at most this often. */
 const TELL_EVERY_MS = 60_000
+
+/** What `applyBatch` asks first, unless something is due. */
+export function batchQuestions (database: Database, messages: readonly SensorMessage[]): Question<unknown>[] {
+  return [lockedLots(database, [...new Set(messages.map(message => message.lot))]), ...Working.questions(database, messages)]
+}
 
 /** Applies `messages` in their order; one result for each. Nothing is committed yet. */
 export async function applyBatch (tx: LedgerTransaction, messages: readonly SensorMessage[], rules: BatchRules): Promise<Applying[]> {

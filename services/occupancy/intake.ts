@@ -7,7 +7,8 @@ import { createLimitedWarn, type LimitedWarn, type Log } from '../../shared/log.
 import type { Metrics } from '../../shared/metrics.js'
 import type { Ledger } from '../../storage/ledger.js'
 import type { Fence } from '../../storage/leases.js'
-import { applyBatch, type Applying } from './batch.js'
+import { ask } from '../../storage/questions.js'
+import { applyBatch, batchQuestions, type Applying } from './batch.js'
 import type { SensorMessage } from './core.js'
 import { parseSensorMessage, type ParsedMessage } from './messages.js'
 
@@ -50,11 +51,15 @@ export class SensorIntake {
   async #store (parsed: ParsedMessage[], more: () => readonly Delivery[]): Promise<Applying[]> {
     const { ledger, metrics, config, fence } = this.#parts
     const rules = { gapGraceMs: config.times.gapGraceMs, sensorsPerLot: config.limits.sensorsPerLot }
-    const results = await ledger.transact('occupancy', async tx => {
-      await fence?.(tx)
+    const takeIn = (): SensorMessage[] => {
       for (const delivery of more().slice(parsed.length)) parsed.push(parseSensorMessage(delivery))
-      return await applyBatch(tx, parsed.filter(isMessage).map(({ message }) => message), rules)
-    }, 'last')
+      return parsed.filter(isMessage).map(({ message }) => message)
+    }
+    let asked: SensorMessage[] | null = null
+    const results = await ledger.transact('occupancy', async tx => {
+      if (fence) await ask(tx.database, fence(tx.database))
+      return await applyBatch(tx, asked ?? takeIn(), rules)
+    }, { place: 'last', first: database => [...fence ? [fence(database)] : [], ...batchQuestions(database, asked = takeIn())] })
     metrics.batchSize.observe({ service: 'occupancy' }, results.length)
     const outcomes = new Map<string, number>()
     for (const { outcome, lost, drift } of results) {

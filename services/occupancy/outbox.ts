@@ -11,6 +11,7 @@ import { cursorOf, eventsAfter, moveCursor, newestLine, type EventsRead } from '
 import type { Ledger } from '../../storage/ledger.js'
 import type { Fence } from '../../storage/leases.js'
 import { eventsCursor } from '../../storage/node-rows.js'
+import { ask } from '../../storage/questions.js'
 
 const CURSOR = 'events'
 const EVENTS_AT_ONCE = 200
@@ -156,8 +157,9 @@ export class Outbox {
   async #store (force = false): Promise<void> {
     const position = this.#position
     if (position === this.#stored && !force) return
-    await this.#parts.ledger.transact('events', async tx => {
-      await this.#parts.fence?.(tx)
+    const { ledger, fence } = this.#parts
+    await ledger.transact('events', async tx => {
+      if (fence) await ask(tx.database, fence(tx.database))
       await moveCursor(tx.database, this.#cursor, position)
     })
     this.#stored = position

@@ -2,8 +2,9 @@
 import type { Id, Lot } from '../../shared/lot.js'
 import { LIVE_STATUSES, type Reservation } from '../../shared/reservation.js'
 import { reservationOf } from '../../storage/records.js'
-import { readThrough, selectByKeys, upsert, type Database } from '../../storage/rows.js'
-import { CAR_IS_HERE, type BaysTable, type SensorsTable } from '../../storage/tables.js'
+import { ask, type Question } from '../../storage/questions.js'
+import { byKeys, readThrough, selectByKeys, upsert, type Database } from '../../storage/rows.js'
+import { CAR_IS_HERE, type BaysTable, type ReservationsTable, type SensorsTable } from '../../storage/tables.js'
 import type { LedgerTransaction } from '../../storage/transaction.js'
 import type { Bay, SensorMessage } from './core.js'
 import type { SensorSeen } from './sequence.js'
@@ -36,6 +37,11 @@ export class Working {
     await working.#loadBays(tx.database, messages)
     await working.#loadReservations(tx, messages)
     return working
+  }
+
+  /** What `load` asks, unless a sensor is new. */
+  static questions (database: Database, messages: readonly SensorMessage[]): Question<unknown>[] {
+    return [sensorsOf(database, messages), bayRowsOf(database, lotsOfBays(messages)), ofPlates(database, messages)]
   }
 
   sensor (lot: Id, sensor: Id): Sensor | null {
@@ -79,12 +85,9 @@ export class Working {
   }
 
   async #loadSensors (database: Database, messages: readonly SensorMessage[]): Promise<void> {
-    const keys = new Map<string, [Id, Id]>()
-    for (const message of messages) if (message.type !== 'bare') keys.set(sensorKey(message.lot, message.sensor), [message.lot, message.sensor])
-    const rows = await selectByKeys(database, 'sensors', ['lot', 'sensor'], [...keys.values()])
-    for (const row of rows) this.#sensors.set(sensorKey(row.lot, row.sensor), sensorOf(row))
+    for (const row of await ask(database, sensorsOf(database, messages))) this.#sensors.set(sensorKey(row.lot, row.sensor), sensorOf(row))
     const lotsWithNew = new Set<Id>()
-    for (const [key, [lot]] of keys) if (!this.#sensors.has(key)) lotsWithNew.add(lot)
+    for (const message of messages) if (message.type !== 'bare' && !this.#sensors.has(sensorKey(message.lot, message.sensor))) lotsWithNew.add(message.lot)
     if (lotsWithNew.size === 0) return
     const counts = await database.kysely.selectFrom('sensors').select(e => ['lot', e.fn.countAll<number>().as('count')])
       .where('lot', 'in', [...lotsWithNew]).groupBy('lot').execute()
@@ -92,25 +95,44 @@ export class Working {
   }
 
   async #loadBays (database: Database, messages: readonly SensorMessage[]): Promise<void> {
-    const lots = new Set<Id>()
-    for (const message of messages) if (message.type === 'bays') lots.add(message.lot)
-    for (const [lot, bays] of await baysOf(database, [...lots])) this.#bays.set(lot, bays)
+    for (const [lot, bays] of await baysOf(database, lotsOfBays(messages))) this.#bays.set(lot, bays)
   }
 
   /** Reservations of the plates that were seen, and those whose driver waits for the sensor to count the car. */
   async #loadReservations (tx: LedgerTransaction, messages: readonly SensorMessage[]): Promise<void> {
-    const plates = new Map<string, [Id, string]>()
     const lots = new Map<Id, Lot>()
     for (const message of messages) {
-      if (message.type === 'delta' && message.plate !== null) plates.set(`${message.lot}/${message.plate}`, [message.lot, message.plate])
       const lot = tx.lot(message.lot)
       if (lot && lot.arriving > 0) lots.set(lot.id, lot)
     }
-    const byPlate = await selectByKeys(tx.database, 'reservations', ['lot', 'plate'], [...plates.values()], 't.due_at_ms is not null')
-    const byLot = await selectByKeys(tx.database, 'reservations', ['lot', 'status'], [...lots.keys()].map(lot => [lot, 'arriving']), `t.${CAR_IS_HERE}`)
+    const byPlate = await ask(tx.database, ofPlates(tx.database, messages))
+    const byLot = await selectByKeys(tx.database, 'reservations', ['lot', 'status'], [...lots.keys()].map(lot => [lot, 'arriving']), { where: `t.${CAR_IS_HERE}` })
     const live = [...byPlate, ...byLot].map(reservationOf).filter(reservation => LIVE_STATUSES.includes(reservation.status))
     tx.know(live.sort((a, b) => a.madeAtMs - b.madeAtMs))
   }
+}
+
+function sensorsOf (database: Database, messages: readonly SensorMessage[]): Question<SensorsTable[]> {
+  const keys = new Map<string, [Id, Id]>()
+  for (const message of messages) if (message.type !== 'bare') keys.set(sensorKey(message.lot, message.sensor), [message.lot, message.sensor])
+  return byKeys(database, 'sensors', ['lot', 'sensor'], [...keys.values()])
+}
+
+function lotsOfBays (messages: readonly SensorMessage[]): Id[] {
+  const lots = new Set<Id>()
+  for (const message of messages) if (message.type === 'bays') lots.add(message.lot)
+  return [...lots]
+}
+
+function bayRowsOf (database: Database, lots: readonly Id[]): Question<BaysTable[]> {
+  return byKeys(database, 'bays', ['lot'], lots.map(lot => [lot]))
+}
+
+/** The reservations of plates that a gate has read. */
+function ofPlates (database: Database, messages: readonly SensorMessage[]): Question<ReservationsTable[]> {
+  const plates = new Map<string, [Id, string]>()
+  for (const message of messages) if (message.type === 'delta' && message.plate !== null) plates.set(`${message.lot}/${message.plate}`, [message.lot, message.plate])
+  return byKeys(database, 'reservations', ['lot', 'plate'], [...plates.values()], { where: 't.due_at_ms is not null' })
 }
 
 /** The reservations that a message may concern, the oldest first. */
@@ -127,7 +149,7 @@ export function waitingFor (tx: LedgerTransaction, message: SensorMessage): Rese
 /** The bays of these lots. */
 export async function baysOf (database: Database, lots: readonly Id[]): Promise<Map<Id, Map<Id, Bay>>> {
   const found = new Map<Id, Map<Id, Bay>>()
-  for (const row of await selectByKeys(database, 'bays', ['lot'], lots.map(lot => [lot]))) {
+  for (const row of await ask(database, bayRowsOf(database, lots))) {
     let bays = found.get(row.lot)
     if (!bays) found.set(row.lot, bays = new Map<Id, Bay>())
     bays.set(row.bay, bayOf(row))

@@ -1,20 +1,22 @@
 // One batch of requests in one transaction: each is answered from the history or carried out, in the order they came,
 // and its reply is stored with its effect.
 import { historyKey, storedReplies, storeReplies, type StoredReply } from '../../storage/history.js'
+import { ask, type Question } from '../../storage/questions.js'
+import type { Database } from '../../storage/rows.js'
 import type { LedgerTransaction } from '../../storage/transaction.js'
 import { shownReservation } from '../../shared/reservation.js'
 import { READ_ONLY, type Method } from '../../shared/schemas.js'
 import { book, changeReservation, chosenBy, extendReservation, haveTurn, holdPlace, joinWaiting, stepReservation } from './acts.js'
 import { answered, availabilityAnswer, lotAnswer, refusedAnswer, type Answer } from './answers.js'
 import type { Decision } from './core.js'
-import { lockFor } from './locks.js'
+import { lockedFor } from './locks.js'
 import { addLot, openLot, removeLot, setLot } from './lots.js'
 import { MonitorDraft, type MonitorAct } from './monitor-requests.js'
 import { buyPermit, permitAnswer, PermitSales, permitsAnswer } from './permits.js'
 import { quoteAnswer } from './quote.js'
 import { auditAnswer, availabilityIn, listAnswer, lotsAnswer } from './reads.js'
 import type { Request } from './requests.js'
-import { loadFor } from './store.js'
+import { loadFor, loadQuestions } from './store.js'
 import type { Lot } from '../../shared/lot.js'
 import { causeOf, unknownLot, type BatchSettings, type Work } from './work.js'
 
@@ -29,11 +31,15 @@ export interface Answering {
   readonly act?: MonitorAct
 }
 
+/** What `answerBatch` asks first, unless something is due. */
+export function batchQuestions (database: Database, requests: readonly Request[]): Question<unknown>[] {
+  return [lockedFor(database, requests), repliesTo(database, requests), ...loadQuestions(database, requests)]
+}
+
 /** Answers `requests` in their order. Nothing is committed yet. */
 export async function answerBatch (tx: LedgerTransaction, requests: readonly Request[], settings: BatchSettings): Promise<Answering[]> {
-  const keys = requests.flatMap(request => request.requestId === null ? [] : [{ caller: request.user ?? '', requestId: request.requestId }])
-  await lockFor(tx, requests)
-  const history = await storedReplies(tx.database, keys)
+  await ask(tx.database, lockedFor(tx.database, requests))
+  const history = await ask(tx.database, repliesTo(tx.database, requests))
   const news: StoredReply[] = []
   const work: Work = {
     tx, settings, pending: await loadFor(tx, requests, settings.limits), settled: new Set(), touched: new Set(),
@@ -64,6 +70,10 @@ export async function answerBatch (tx: LedgerTransaction, requests: readonly Req
   await work.permits.save()
   await storeReplies(tx.database, news, tx.nowMs)
   return answers
+}
+
+function repliesTo (database: Database, requests: readonly Request[]): Question<Map<string, StoredReply>> {
+  return storedReplies(database, requests.flatMap(({ requestId, user }) => requestId === null ? [] : [{ caller: user ?? '', requestId }]))
 }
 
 function repeat (request: Request, before: StoredReply): Answering {

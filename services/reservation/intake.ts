@@ -11,9 +11,10 @@ import { publishReply, type ReplyAddress } from '../../shared/request-envelope.j
 import { MAX_HOLD_SECONDS, READ_ONLY } from '../../shared/schemas.js'
 import type { Ledger } from '../../storage/ledger.js'
 import type { Fence } from '../../storage/leases.js'
+import { ask } from '../../storage/questions.js'
 import { createAbout, type About } from './about.js'
 import { refusedAnswer } from './answers.js'
-import { answerBatch, type Answering } from './batch.js'
+import { answerBatch, batchQuestions, type Answering } from './batch.js'
 import type { Rules } from './core.js'
 import type { Experiment } from './experiment.js'
 import type { LotDefaults } from './lots.js'
@@ -121,9 +122,12 @@ export class RequestIntake {
   async #answer (requests: readonly Request[]): Promise<Answering[]> {
     const { ledger, metrics, experiment, fence } = this.#parts
     const answers = await ledger.transact('reservation', async tx => {
-      await fence?.(tx)
+      if (fence) await ask(tx.database, fence(tx.database))
       return await answerBatch(tx, requests, this.#settings)
-    }, requests.every(({ call }) => READ_ONLY.has(call.method)) ? 'alone' : undefined)
+    }, {
+      place: requests.every(({ call }) => READ_ONLY.has(call.method)) ? 'alone' : undefined,
+      first: database => [...fence ? [fence(database)] : [], ...batchQuestions(database, requests)]
+    })
     metrics.batchSize.observe({ service: 'reservation' }, requests.length)
     if (experiment) for (const [i, request] of requests.entries()) if (answers[i]?.replayed === false) experiment.carriedOut(request)
     return answers

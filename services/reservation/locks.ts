@@ -2,14 +2,18 @@
 // it reads; plates and users, whose reservations in all lots it counts; permits, whose sales it counts. All at once and before
 // any lot, so that two batches never wait for each other. In a ledger of one process there is nobody else.
 import { ACCESS } from '../../shared/access.js'
-import { lockNames } from '../../storage/locks.js'
-import type { LedgerTransaction } from '../../storage/transaction.js'
+import { lockedNames } from '../../storage/locks.js'
+import type { Id } from '../../shared/lot.js'
 import type { Reservation } from '../../shared/reservation.js'
 import { READ_ONLY } from '../../shared/schemas.js'
+import { ask, askAhead, type Question } from '../../storage/questions.js'
+import { reservationOf } from '../../storage/records.js'
+import type { Database } from '../../storage/rows.js'
+import type { ReservationsTable } from '../../storage/tables.js'
+import type { LedgerTransaction } from '../../storage/transaction.js'
 import type { Request } from './requests.js'
 
-export async function lockFor ({ database }: LedgerTransaction, requests: readonly Request[]): Promise<void> {
-  if (database.engine === 'sqlite') return
+export function lockedFor (database: Database, requests: readonly Request[]): Question<void> {
   const names: string[] = []
   for (const { call: { method, body }, requestId, user, role } of requests) {
     if (requestId !== null && !READ_ONLY.has(method)) names.push(`request ${requestId} ${user ?? ''}`)
@@ -23,21 +27,30 @@ export async function lockFor ({ database }: LedgerTransaction, requests: readon
       names.push(`permit ${body.permit}`)
     }
   }
-  await lockNames(database, names)
+  return lockedNames(database, names)
 }
 
 /**
- * Loads the lots of the reservations that `read` finds, and `lots`. Where other nodes write as well, only what is read under
- * its lot's lock holds: it is read again then, and may even have gone to another lot.
+ * Loads the lots of the reservations that are asked for, and `lots`. Where other nodes write as well, only what is read under
+ * its lot's lock holds: it is asked again then, and may even have gone to another lot. `next` is what is asked after it.
  */
-export async function loadLotsOf (tx: LedgerTransaction, lots: Iterable<Reservation['lot']>, read: () => Promise<Reservation[]>): Promise<Reservation[]> {
+export async function loadLotsOf (tx: LedgerTransaction, lots: ReadonlySet<Id>, questions: readonly Question<ReservationsTable[]>[], next: readonly Question<unknown>[]): Promise<Reservation[]> {
+  const read = async (): Promise<Reservation[]> => {
+    const rows: ReservationsTable[] = []
+    for (const question of questions) rows.push(...await ask(tx.database, question))
+    return rows.map(reservationOf)
+  }
   let found = await read()
-  await tx.load([...lots, ...found.map(({ lot }) => lot)])
+  const load = async (ids: readonly Id[]): Promise<void> => {
+    if (questions.length > 0 && ids.length > 0) await askAhead(tx.database, [...questions, ...next])
+    await tx.load(ids)
+  }
+  await load([...lots, ...found.map(({ lot }) => lot)])
   while (tx.database.engine !== 'sqlite') {
     found = await read()
     const elsewhere = found.flatMap(({ lot }) => tx.isLoaded(lot) ? [] : [lot])
     if (elsewhere.length === 0) break
-    await tx.load(elsewhere)
+    await load(elsewhere)
   }
   return found
 }

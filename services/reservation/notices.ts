@@ -10,6 +10,7 @@ import { publishReply } from '../../shared/request-envelope.js'
 import type { Ledger } from '../../storage/ledger.js'
 import type { Fence } from '../../storage/leases.js'
 import { noticesOfNode, passNotices } from '../../storage/node-rows.js'
+import { ask } from '../../storage/questions.js'
 import { forgetNotices, noticesDue, type Notice } from '../../storage/waiting.js'
 
 const AT_ONCE = 200
@@ -43,7 +44,7 @@ export function startNotices ({ bus, ledger, clock, log, metrics, fence }: Notic
     return notices
   }
   const sent = async (ids: readonly number[]): Promise<void> => await ledger.transact('notices', async tx => {
-    await fence?.(tx)
+    if (fence) await ask(tx.database, fence(tx.database))
     if (nodes === null) await forgetNotices(tx.database, ids)
     else await passNotices(tx.database, nodes.teller, Math.max(...ids))
   })

@@ -3,7 +3,8 @@
 import { sql } from 'kysely'
 import type { Id } from '../../shared/lot.js'
 import { PENDING_STATUSES, type Reservation } from '../../shared/reservation.js'
-import { lookUp, selectGiven, type Database } from '../../storage/rows.js'
+import { ask, type Question } from '../../storage/questions.js'
+import { givenRows, lookUp, type Database } from '../../storage/rows.js'
 import type { LedgerTransaction } from '../../storage/transaction.js'
 import { refuse, type Refused } from './core.js'
 
@@ -30,14 +31,20 @@ export class Pending {
   static async load (tx: LedgerTransaction, plates: ReadonlySet<string>, users: ReadonlySet<string>, limits: ReservationLimits): Promise<Pending> {
     // What was changed must be on the tables to be counted.
     if (plates.size + users.size > 0) await tx.flush()
-    let [ofPlates, ofUsers] = [await pendingOf(tx.database, 'plate', plates), await pendingOf(tx.database, 'owner', users)]
+    const [plateQuestion, userQuestion] = Pending.questions(tx.database, plates, users)
+    let [ofPlates, ofUsers] = [await ask(tx.database, plateQuestion), await ask(tx.database, userQuestion)]
     const late = [...ofPlates, ...ofUsers].filter(({ dueAtMs }) => dueAtMs <= tx.nowMs)
     if (late.length > 0) {
       await tx.load(late.map(({ lot }) => lot))
       await tx.flush()
-      ;[ofPlates, ofUsers] = [await pendingOf(tx.database, 'plate', plates), await pendingOf(tx.database, 'owner', users)]
+      ;[ofPlates, ofUsers] = [await ask(tx.database, plateQuestion), await ask(tx.database, userQuestion)]
     }
     return new Pending(limits, summed(ofPlates), summed(ofUsers))
+  }
+
+  /** What `load` asks, unless something is due. */
+  static questions (database: Database, plates: ReadonlySet<string>, users: ReadonlySet<string>): [Question<PendingIn[]>, Question<PendingIn[]>] {
+    return [pendingOf(database, 'plate', plates), pendingOf(database, 'owner', users)]
   }
 
   /** Null if one more is allowed. `user` is null for whoever has no limit. */
@@ -71,13 +78,13 @@ interface PendingIn {
   readonly dueAtMs: number
 }
 
-async function pendingOf (database: Database, column: 'plate' | 'owner', keys: ReadonlySet<string>): Promise<PendingIn[]> {
+function pendingOf (database: Database, column: 'plate' | 'owner', keys: ReadonlySet<string>): Question<PendingIn[]> {
   const statuses = sql.join(PENDING_STATUSES.map(status => sql.lit(status)))
-  const rows = await selectGiven(database, `pending of ${column}`, [['key', 'text']], [...keys].map(key => [key]), given => sql<PendingIn>`
+  const { query, read } = givenRows(database, `pending of ${column}`, [['key', 'text']], [...keys].map(key => [key]), given => sql<PendingIn>`
     select given.key as key, t.lot as lot, count(*) as count, min(t.due_at_ms) as ${sql.ref('dueAtMs')}
     from ${lookUp(database.engine, given, 'reservations', sql`t.${sql.ref(column)} = given.key and t.due_at_ms is not null and t.status in (${statuses})`)}
     group by given.key, t.lot`)
-  return rows.map(row => ({ ...row, count: Number(row.count), dueAtMs: Number(row.dueAtMs) }))
+  return { query, read: rows => read(rows).map(row => ({ ...row, count: Number(row.count), dueAtMs: Number(row.dueAtMs) })) }
 }
 
 function summed (pending: readonly PendingIn[]): Map<string, number> {

@@ -4,49 +4,78 @@ import type { Id } from '../../shared/lot.js'
 import type { Reservation } from '../../shared/reservation.js'
 import type { RequestBody } from '../../shared/schemas.js'
 import { lotOf, reservationOf } from '../../storage/records.js'
-import { readThrough, selectByKeys, type Database } from '../../storage/rows.js'
+import { lockedLots } from '../../storage/locks.js'
+import type { Question } from '../../storage/questions.js'
+import { byKeys, readThrough, type Database } from '../../storage/rows.js'
+import type { ReservationsTable } from '../../storage/tables.js'
 import type { LedgerTransaction } from '../../storage/transaction.js'
 import type { Lot } from '../../shared/lot.js'
 import { loadLotsOf } from './locks.js'
 import { Pending, type ReservationLimits } from './pending.js'
 import type { Request } from './requests.js'
 
-/** Loads what the requests may touch, with a fixed number of statements. Returns what their plates and users have pending. */
-export async function loadFor (tx: LedgerTransaction, requests: readonly Request[], limits: ReservationLimits): Promise<Pending> {
-  const lots = new Set<Id>()
+/** What requests may touch. */
+interface Needs {
+  readonly lots: Set<Id>
   /** Lots in which somebody asks for a place or a window. */
-  const placesIn = new Set<Id>()
-  const plates = new Set<string>()
-  const users = new Set<string>()
-  const byId = new Set<string>()
-  const placesOf = new Set<string>()
-  const byPlate = new Map<string, [Id, string]>()
+  readonly placesIn: Set<Id>
+  readonly plates: Set<string>
+  readonly users: Set<string>
+  /** Ids of reservations. */
+  readonly byId: Set<string>
+  /** Those of them whose own places are asked for. */
+  readonly placesOf: Set<string>
+  /** Reservations by lot and plate. */
+  readonly byPlate: Map<string, [Id, string]>
+}
+
+function needsOf (requests: readonly Request[]): Needs {
+  const needs: Needs = { lots: new Set(), placesIn: new Set(), plates: new Set(), users: new Set(), byId: new Set(), placesOf: new Set(), byPlate: new Map() }
   for (const { call, user } of requests) {
     const { method, body } = call
-    if ('lot' in body && body.lot !== undefined) lots.add(body.lot)
-    if ('reservation' in body) byId.add(body.reservation)
+    if ('lot' in body && body.lot !== undefined) needs.lots.add(body.lot)
+    if ('reservation' in body) needs.byId.add(body.reservation)
     if (method === 'reserve' || method === 'book' || method === 'wait') {
-      placesIn.add(body.lot)
-      plates.add(body.plate)
-      if (user !== null) users.add(user)
+      needs.placesIn.add(body.lot)
+      needs.plates.add(body.plate)
+      if (user !== null) needs.users.add(user)
     } else if (method === 'change' || method === 'extend') {
-      placesOf.add(body.reservation)
-      if (method === 'change' && body.lot !== undefined) placesIn.add(body.lot)
-      if (method === 'change' && body.plate !== undefined) plates.add(body.plate)
+      needs.placesOf.add(body.reservation)
+      if (method === 'change' && body.lot !== undefined) needs.placesIn.add(body.lot)
+      if (method === 'change' && body.plate !== undefined) needs.plates.add(body.plate)
     } else if ((method === 'cancel' || method === 'arrive' || method === 'depart') && 'plate' in body) {
-      byPlate.set(`${body.lot}/${body.plate}`, [body.lot, body.plate])
+      needs.byPlate.set(`${body.lot}/${body.plate}`, [body.lot, body.plate])
     }
   }
-  const { database } = tx
+  return needs
+}
+
+/** What `loadFor` asks first, unless something is due: the lots of reservations have to be found before they are locked. */
+export function loadQuestions (database: Database, requests: readonly Request[]): Question<unknown>[] {
+  const needs = needsOf(requests)
+  const named = namedIn(database, needs)
+  return named.length > 0 ? named : [lockedLots(database, [...needs.lots]), ...Pending.questions(database, needs.plates, needs.users)]
+}
+
+/** Loads what the requests may touch, with a fixed number of statements. Returns what their plates and users have pending. */
+export async function loadFor (tx: LedgerTransaction, requests: readonly Request[], limits: ReservationLimits): Promise<Pending> {
+  const needs = needsOf(requests)
+  const { lots, placesIn, plates, users, placesOf } = needs
   // The lots first: applying what is due changes reservations, and those read here must then not be the older ones.
-  const named = await loadLotsOf(tx, lots, async () => {
-    const live = await selectByKeys(database, 'reservations', ['lot', 'plate'], [...byPlate.values()], 't.due_at_ms is not null')
-    return [...await selectByKeys(database, 'reservations', ['id'], [...byId].map(id => [id])), ...live].map(reservationOf)
-  })
+  const named = await loadLotsOf(tx, lots, namedIn(tx.database, needs), Pending.questions(tx.database, plates, users))
   tx.know(named)
   for (const { id, lot } of named) if (placesOf.has(id)) placesIn.add(lot)
+  const pending = await Pending.load(tx, plates, users, limits)
   await tx.loadWindows(placesIn)
-  return await Pending.load(tx, plates, users, limits)
+  return pending
+}
+
+/** The reservations that are named, each way of naming that is used a question. */
+function namedIn (database: Database, { byId, byPlate }: Needs): Question<ReservationsTable[]>[] {
+  return [
+    byKeys(database, 'reservations', ['id'], [...byId].map(id => [id])),
+    byKeys(database, 'reservations', ['lot', 'plate'], [...byPlate.values()], { where: 't.due_at_ms is not null' })
+  ].filter(({ query }) => query !== null)
 }
 
 /** The newest reservations of a plate, for telling how they ended: a plate may have thousands. */

@@ -14,6 +14,7 @@ import { createLog } from '../../shared/log.js'
 import { createMetrics } from '../../shared/metrics.js'
 import { openMqttSession, type MqttSession } from '../../shared/mqtt-session.js'
 import type { Ledger } from '../../storage/ledger.js'
+import type { Fence } from '../../storage/leases.js'
 import { connectTestClient } from '../support/app.js'
 import { openTestLedger } from '../support/postgres.js'
 import { ABSENT, serversOfFile, SKIPPED } from './support.js'
@@ -51,7 +52,7 @@ describe.skipIf(ABSENT !== null)(`messages of a share that is another's${SKIPPED
     return got
   }
 
-  const fence = async (): Promise<void> => { throw new FencedError('it is another\'s') }
+  const fence: Fence = () => ({ query: null, read: () => { throw new FencedError('it is another\'s') } })
   const countedIn = async (ledger: Ledger): Promise<unknown> => (await ledger.lots([LOT])).map(({ counted, held }) => ({ counted, held }))
 
   test('a sensor\'s message counts nothing and stays with the broker', async () => {
@@ -83,7 +84,7 @@ describe.skipIf(ABSENT !== null)(`messages of a share that is another's${SKIPPED
   test('what changes after another has the session is not published by the one before', async () => {
     const ledger = await openLedger()
     const session = await open('fenced-01')
-    const share = await startShare({ session, ledger, clock: ledger.clock, log, metrics, config, isOurs: () => true, fence: async () => {} })
+    const share = await startShare({ session, ledger, clock: ledger.clock, log, metrics, config, isOurs: () => true, fence: () => ({ query: null, read: () => {} }) })
     onTestFinished(() => share.stop())
     const client = await connectTestClient(servers().mosquitto.url)
     await client.subscribe(`lots/${LOT}/free`)

@@ -9,6 +9,7 @@ import { createMetrics } from '../../shared/metrics.js'
 import { openMqttSession, type MqttSession } from '../../shared/mqtt-session.js'
 import type { Ledger } from '../../storage/ledger.js'
 import { shareOf, type Lease, type Leases } from '../../storage/leases.js'
+import { ask } from '../../storage/questions.js'
 import { connectTestClient } from '../support/app.js'
 import { openTestLedger } from '../support/postgres.js'
 import { ABSENT, ALL_SHARES, serversOfFile, SKIPPED } from './support.js'
@@ -58,7 +59,7 @@ describe.skipIf(ABSENT !== null)(`leases${SKIPPED}`, () => {
     if (!old || !now) throw new Error('the share was not taken')
     expect(now.epoch).toBe(old.epoch + 1)
     const write = async (leases: Leases, lease: Lease, name: string): Promise<void> => await ledger.transact('test', async tx => {
-      await leases.fence(lease)(tx)
+      await ask(tx.database, leases.fence(lease)(tx.database))
       tx.audit({ type: 'test.written', who: name })
     })
     await expect(write(a, old, 'a')).rejects.toThrow(FencedError)
@@ -76,7 +77,7 @@ describe.skipIf(ABSENT !== null)(`leases${SKIPPED}`, () => {
     const [lease] = await takeAll(a)
     if (!lease) throw new Error('nothing was taken')
     await ledger.transact('test', async tx => {
-      await a.fence(lease)(tx)
+      await ask(tx.database, a.fence(lease)(tx.database))
       const others: Lease[] = []
       await expect.poll(async () => others.push(...await b.take(ALL_SHARES)), { timeout: 5_000, interval: 20 }).toBe(ALL_SHARES - 1)
       expect(others.map(({ share }) => share)).not.toContain(lease.share)

@@ -58,7 +58,7 @@ test('what is stored again because another in its commit failed has grown on, an
     return batch
   })
   // It is carried out after the batch, and takes the commit with it.
-  const failing = ledger.transact('test', async () => { throw new Error('on purpose') }, 'last')
+  const failing = ledger.transact('test', async () => { throw new Error('on purpose') }, { place: 'last' })
   await expect(failing).rejects.toThrow('on purpose')
   expect(codes(await stored)).toEqual(OUTCOMES)
   expect(await ledger.lots([LOT])).toMatchObject([{ counted: 111 }])

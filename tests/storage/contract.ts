@@ -5,6 +5,7 @@ import { listBays, listedBays } from '../../storage/bays.js'
 import { historyKey, pruneHistory, storedReplies, storeReplies } from '../../storage/history.js'
 import type { Committed } from '../../storage/feed.js'
 import type { Ledger } from '../../storage/ledger.js'
+import { ask } from '../../storage/questions.js'
 import { newLot as newLotIn } from '../../services/reservation/lot-settings.js'
 import type { Clock } from '../../shared/clock.js'
 import type { Id, Lot } from '../../shared/lot.js'
@@ -174,7 +175,7 @@ export function ledgerContract (name: string, openNew: (clock: Clock) => Promise
       const { ledger, clock } = await open()
       const stored = { caller: '', requestId: 'r'.repeat(16), method: 'reserve', bodyHash: 'h', reply: '{"ok":true}' }
       await ledger.transact('test', async tx => await storeReplies(tx.database, [stored, { ...stored, caller: 'ann', reply: '{}' }], clock.ms))
-      const found = await storedReplies(ledger.database, [stored, { caller: 'bob', requestId: stored.requestId }])
+      const found = await ask(ledger.database, storedReplies(ledger.database, [stored, { caller: 'bob', requestId: stored.requestId }]))
       expect([...found]).toEqual([[historyKey('', stored.requestId), stored]])
       expect(await pruneHistory(ledger.database, clock.ms, 10)).toBe(0)
       expect(await pruneHistory(ledger.database, clock.ms + 1, 1)).toBe(1)

@@ -111,7 +111,7 @@ test('who wants to be alone comes first and is told before the others commit', a
     const counted = await ledger.transact('test', async tx => {
       await tx.load([A])
       return tx.lot(A)?.counted
-    }, 'alone')
+    }, { place: 'alone' })
     order.push(`read ${counted}`)
   }
   await Promise.all([count(1), read(), count(10)])
@@ -142,7 +142,7 @@ test('what has its place last is done after all others of its commit, and takes 
   const last = ledger.transact('test', async tx => {
     await tx.load([A])
     return { arrived, counted: tx.lot(A)?.counted }
-  }, 'last')
+  }, { place: 'last' })
   await Promise.all([longWork(ledger, () => setImmediate(() => arrived++)), count(1)])
   expect(await last).toEqual({ arrived: 2, counted: 1 })
   expect(commits).toEqual([[A]])
@@ -156,7 +156,7 @@ test('who reads in the middle of a commit finds what it has changed only when th
     const [lot] = await ledger.lots([A])
     order.push(`read ${lot?.counted}`)
   }
-  const last = ledger.transact('test', async () => {}, 'last')
+  const last = ledger.transact('test', async () => {}, { place: 'last' })
   const counted = count(1).then(async () => {
     // To answer takes a while, in one turn of the event loop.
     for (let n = 0; n < 50; n++) await Promise.resolve()

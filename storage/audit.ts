@@ -4,6 +4,7 @@
 import { sql } from 'kysely'
 import type { Id } from '../shared/lot.js'
 import type { AuditLine, LotEvent } from '../shared/schemas.js'
+import type { Question } from './questions.js'
 import { insertRows, upsert, type Database } from './rows.js'
 import type { AuditTable } from './tables.js'
 
@@ -89,15 +90,15 @@ export interface Events {
   readonly position: number | null
 }
 
-/** The events among at most `limit` lines after `position`, up to `upTo`: lines without a lot are for nobody, and are passed over. */
-export async function eventsAfter ({ kysely }: Database, position: number, limit: number, upTo = Number.MAX_SAFE_INTEGER): Promise<Events> {
-  const rows = await kysely.selectFrom('audit').selectAll().where('id', '>', position)
-    .$if(upTo !== Number.MAX_SAFE_INTEGER, query => query.where('id', '<=', upTo))
-    .orderBy('id').limit(limit).execute()
-  return {
-    events: rows.flatMap(eventOf),
-    position: rows.at(-1)?.id ?? null
-  }
+/** At most `limit` lines after `position`, by their numbers. */
+export function linesAfter ({ kysely }: Database, position: number, limit: number): Question<AuditTable[]> {
+  return { query: kysely.selectFrom('audit').selectAll().where('id', '>', position).orderBy('id').limit(limit).compile(), read: rows => rows as AuditTable[] }
+}
+
+/** The events among lines up to the number `upTo`: lines without a lot are for nobody, and are passed over. */
+export function eventsUpTo (lines: readonly AuditTable[], upTo: number): Events {
+  const settled = lines.filter(({ id }) => id <= upTo)
+  return { events: settled.flatMap(eventOf), position: settled.at(-1)?.id ?? null }
 }
 
 function eventOf (row: AuditTable): LotEvent[] {

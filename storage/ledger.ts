@@ -11,7 +11,7 @@ import { GroupCommit, type CommittedGroup, type Place } from './group-commit.js'
 import type { OpenLeases } from './leases.js'
 import { lotOf } from './records.js'
 import type { LedgerNodes, Numbered, Settled } from './nodes.js'
-import type { Question } from './questions.js'
+import { ask, type Question } from './questions.js'
 import { selectByKeys, type Database } from './rows.js'
 import { LedgerTransaction, type LedgerTimes } from './transaction.js'
 import { WindowsCache } from './windows-cache.js'
@@ -151,10 +151,11 @@ export class Ledger {
     return await this.#reaching(async () => await query(this.#parts.database))
   }
 
-  /** How far the rows of a table may be read in the order of their numbers (nodes.ts); to the last where nobody else writes. */
-  async settled (table: Numbered): Promise<Settled> {
+  /** Asks for rows of a table, and how far they may be read in the order of their numbers (nodes.ts); to the last where nobody else writes. */
+  async readSettled<R> (table: Numbered, question: (database: Database) => Question<R>): Promise<Settled & { readonly answer: R }> {
     const { nodes } = this
-    return nodes === null ? { upTo: Number.MAX_SAFE_INTEGER, isAll: true } : await this.#reaching(async () => await nodes.settled(table))
+    if (nodes !== null) return await this.#reaching(async () => await nodes.readSettled(table, question))
+    return { upTo: Number.MAX_SAFE_INTEGER, isAll: true, answer: await this.read(async database => await ask(database, question(database))) }
   }
 
   /** The lots with these ids as they are committed. */

@@ -2,6 +2,7 @@
 // its own broker, since only that knows whom it reaches; a notice is forgotten when all nodes have sent it.
 import { sql } from 'kysely'
 import { lockNames } from './locks.js'
+import type { Question } from './questions.js'
 import type { Database } from './rows.js'
 import type { NoticesTable } from './tables.js'
 import { noticeOf, type Notice } from './waiting.js'
@@ -9,10 +10,12 @@ import { noticeOf, type Notice } from './waiting.js'
 /** The place in the notices of a node that sends none, past all of them: nobody waits for it. Nor has it a place in the events. */
 export const SENDS_NONE = Number.MAX_SAFE_INTEGER
 
-/** At most `limit` notices that this node has not sent, up to the number `upTo`, the oldest first. */
-export async function noticesOfNode ({ kysely }: Database, node: string, upTo: number, limit: number): Promise<Notice[]> {
-  const { rows } = await sql<NoticesTable>`select * from notices where id > (select noticed from nodes where node = ${node}) and id <= ${upTo} order by id limit ${limit}`.execute(kysely)
-  return rows.map(noticeOf)
+/** At most `limit` notices that this node has not sent, the oldest first. */
+export function noticesOfNode ({ kysely }: Database, node: string, limit: number): Question<Notice[]> {
+  return {
+    query: sql`select * from notices where id > (select noticed from nodes where node = ${node}) order by id limit ${limit}`.compile(kysely),
+    read: rows => (rows as NoticesTable[]).map(noticeOf)
+  }
 }
 
 /** This node has sent all notices up to `position`. */

@@ -1,6 +1,8 @@
 // The processes that write one ledger together, as the ledger and its services see them. Where the ledger is a file there are none.
 import type { Id } from '../shared/lot.js'
 import type { NodeAddress } from '../shared/nodes.js'
+import type { Question } from './questions.js'
+import type { Database } from './rows.js'
 
 /** Tables whose rows are read in the order of their numbers by whoever tells of them. */
 export type Numbered = 'audit' | 'notices'
@@ -43,8 +45,8 @@ export interface LedgerNodes {
   readonly teller: string
   /** Tells the others of a commit. */
   tell (news: News): void
-  /** How far the rows of a table may be read: numbers are given before the commit, so a lower one may become visible later. */
-  settled (table: Numbered): Promise<Settled>
+  /** Asks for rows of a table, and how far they may be read: numbers are given before the commit, so a lower one may become visible later. */
+  readSettled<R> (table: Numbered, question: (database: Database) => Question<R>): Promise<Settled & { readonly answer: R }>
   /** There is one watcher. It is told of the nodes at once. Returns how to stop it. */
   watch (watcher: NodesWatcher): () => void
   /** Clients can come to this node by these URLs: from now on all nodes are told. */

@@ -17,6 +17,7 @@ import { SENDS_NONE } from './node-rows.js'
 import { SESSION_LOCKS } from './postgres.js'
 import { clientOptions, writableHost } from './postgres-pool.js'
 import type { PostgresTarget } from './postgres-url.js'
+import type { Question } from './questions.js'
 import type { Database } from './rows.js'
 import { SettledNumbers } from './settled.js'
 import { Silence } from './silence.js'
@@ -114,8 +115,8 @@ export class PostgresNodes implements LedgerNodes {
     if (!this.#isTelling) void this.#tellAll()
   }
 
-  async settled (table: Numbered): Promise<Settled> {
-    return await this.#settled[table].ask(this.#parts.database.kysely)
+  async readSettled<R> (table: Numbered, question: (database: Database) => Question<R>): Promise<Settled & { readonly answer: R }> {
+    return await this.#settled[table].read(this.#parts.database.kysely, question)
   }
 
   watch (watcher: NodesWatcher): () => void {

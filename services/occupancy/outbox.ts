@@ -7,7 +7,7 @@ import type { Log } from '../../shared/log.js'
 import type { Metrics } from '../../shared/metrics.js'
 import { Pump } from '../../shared/pump.js'
 import { topics } from '../../shared/topics.js'
-import { cursorOf, eventsAfter, moveCursor, newestLine, type EventsRead } from '../../storage/audit.js'
+import { cursorOf, eventsUpTo, linesAfter, moveCursor, newestLine, type EventsRead } from '../../storage/audit.js'
 import type { Ledger } from '../../storage/ledger.js'
 import type { Fence } from '../../storage/leases.js'
 import { eventsCursor } from '../../storage/node-rows.js'
@@ -133,8 +133,8 @@ export class Outbox {
     if (!this.#mustRead && handed === undefined) return null
     this.#mustRead = false
     const { ledger } = this.#parts
-    const { upTo, isAll } = await ledger.settled('audit')
-    const { events, position } = await ledger.read(async database => await eventsAfter(database, this.#position, EVENTS_AT_ONCE, upTo))
+    const { upTo, isAll, answer } = await ledger.readSettled('audit', database => linesAfter(database, this.#position, EVENTS_AT_ONCE))
+    const { events, position } = eventsUpTo(answer, upTo)
     if (position === null && isAll) return null
     if (!isAll || position === null || position < upTo) this.#mustRead = true
     if (position !== null) return { events, last: position }

@@ -33,8 +33,8 @@ export function startNotices ({ bus, ledger, clock, log, metrics, fence }: Notic
   const { nodes } = ledger
   const due = async (): Promise<Notice[]> => {
     if (nodes === null) return await ledger.read(async database => await noticesDue(database, AT_ONCE))
-    const { upTo, isAll } = await ledger.settled('notices')
-    const notices = await ledger.read(async database => await noticesOfNode(database, nodes.teller, upTo, AT_ONCE))
+    const { upTo, isAll, answer } = await ledger.readSettled('notices', database => noticesOfNode(database, nodes.teller, AT_ONCE))
+    const notices = answer.filter(({ id }) => id <= upTo)
     if (notices.length === 0 && !isAll) {
       settling ??= clock.after(SETTLE_MS, () => {
         settling = null

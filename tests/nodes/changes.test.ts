@@ -5,13 +5,14 @@ import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { newLot } from '../../services/reservation/lot-settings.js'
 import type { Id } from '../../shared/lot.js'
 import { NewLot } from '../../shared/schemas.js'
-import { eventsAfter } from '../../storage/audit.js'
+import { eventsUpTo, linesAfter } from '../../storage/audit.js'
 import type { Ledger } from '../../storage/ledger.js'
 import { noticesOfNode, passNotices } from '../../storage/node-rows.js'
 import { insertRows } from '../../storage/rows.js'
 import type { LedgerTransaction } from '../../storage/transaction.js'
 import { json, testFolder } from '../support/app.js'
 import { AskingClient } from '../support/asking.js'
+import { eventsAfter } from '../support/events.js'
 import { openTestLedger } from '../support/postgres.js'
 import { ABSENT, serverOfFile, SKIPPED, startNode, startNodes } from './support.js'
 
@@ -127,8 +128,8 @@ describe.skipIf(ABSENT !== null)(`several nodes on one database${SKIPPED}`, () =
   test('no line of the audit is passed by that has a lower number and is committed later', async () => {
     const { a, b } = await openTwo()
     const read = async (after: number): Promise<string[]> => {
-      const { upTo } = await b.settled('audit')
-      return (await b.read(async database => await eventsAfter(database, after, 100, upTo))).events.map(event => event.type)
+      const { upTo, answer } = await b.readSettled('audit', database => linesAfter(database, after, 100))
+      return eventsUpTo(answer, upTo).events.map(event => event.type)
     }
     let commit = (): void => {}
     const held = new Promise<void>(resolve => { commit = resolve })
@@ -150,15 +151,16 @@ describe.skipIf(ABSENT !== null)(`several nodes on one database${SKIPPED}`, () =
     commit()
     await slow
     await vi.waitFor(async () => expect(await read(0)).toEqual(['slow', 'fast']))
-    expect((await b.settled('audit')).isAll).toBe(true)
+    expect((await b.readSettled('audit', database => linesAfter(database, 0, 100))).isAll).toBe(true)
   })
 
   test('nor is a notice', async () => {
     const { url, a, b } = await openTwo()
     const notice = (text: string) => ({ topic: 'replies/x', correlation_data: null, correlation: null, payload: text, at_ms: 0 })
+    const unsent = async () => await b.readSettled('notices', database => noticesOfNode(database, 'b', 10))
     const read = async (): Promise<string[]> => {
-      const { upTo } = await b.settled('notices')
-      return (await b.read(async database => await noticesOfNode(database, 'b', upTo, 10))).map(({ text }) => text)
+      const { upTo, answer } = await unsent()
+      return answer.filter(({ id }) => id <= upTo).map(({ text }) => text)
     }
     let commit = (): void => {}
     const held = new Promise<void>(resolve => { commit = resolve })
@@ -180,7 +182,7 @@ describe.skipIf(ABSENT !== null)(`several nodes on one database${SKIPPED}`, () =
     await slow
     await vi.waitFor(async () => expect(await read()).toEqual(['slow', 'fast']))
     // Forgotten when all have sent it, and not before.
-    const { upTo } = await b.settled('notices')
+    const { upTo } = await unsent()
     await a.transact('test', async tx => await passNotices(tx.database, 'a', upTo))
     expect(await read()).toEqual(['slow', 'fast'])
     await b.transact('test', async tx => await passNotices(tx.database, 'b', upTo))

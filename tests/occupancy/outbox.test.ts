@@ -53,7 +53,7 @@ async function failingAt (failing: number): Promise<{ ledger: Ledger, reads: () 
     if (++reads === failing) throw new UnavailableError('on purpose', { cause: null })
     return await ledger.read(query)
   }
-  const wrapped = Object.create(ledger, { read: { value: read }, settled: { value: ledger.settled.bind(ledger) }, transact: { value: ledger.transact.bind(ledger) } }) as Ledger
+  const wrapped = Object.create(ledger, { read: { value: read }, transact: { value: ledger.transact.bind(ledger) } }) as Ledger
   const start = async (): Promise<Outbox> => {
     const outbox = await Outbox.start({ bus: broker.bus, ledger: wrapped, clock: systemClock, log: createLog('silent', false), metrics: createMetrics() })
     onTestFinished(async () => await outbox.stop())

@@ -1,6 +1,6 @@
 // What every ledger must do, whatever the engine. Runs on SQLite now; a second engine is a second call.
 import { describe, expect, onTestFinished, test } from 'vitest'
-import { auditLines, cursorOf, eventsAfter, moveCursor, pruneAudit, type AuditEntry, type AuditQuery } from '../../storage/audit.js'
+import { auditLines, cursorOf, moveCursor, pruneAudit, type AuditEntry, type AuditQuery } from '../../storage/audit.js'
 import { listBays, listedBays } from '../../storage/bays.js'
 import { historyKey, pruneHistory, storedReplies, storeReplies } from '../../storage/history.js'
 import type { Committed } from '../../storage/feed.js'
@@ -11,6 +11,7 @@ import type { Clock } from '../../shared/clock.js'
 import type { Id, Lot } from '../../shared/lot.js'
 import type { Reservation } from '../../shared/reservation.js'
 import { NewLot } from '../../shared/schemas.js'
+import { eventsAfter } from '../support/events.js'
 
 /** A clock that stands where the test puts it; the ledger sets no timers. */
 export class StandingClock implements Clock {

@@ -6,11 +6,12 @@ import { onTestFinished, test, expect } from 'vitest'
 import { Config } from '../../shared/config.js'
 import type { Id } from '../../shared/lot.js'
 import { createMetrics } from '../../shared/metrics.js'
-import { auditLines, cursorOf, eventsAfter, pruneAudit } from '../../storage/audit.js'
+import { auditLines, cursorOf, pruneAudit } from '../../storage/audit.js'
 import type { Ledger } from '../../storage/ledger.js'
 import { migrations } from '../../storage/migrations/index.js'
 import { openLedger } from '../../storage/open.js'
 import { testFolder } from '../support/app.js'
+import { eventsAfter } from '../support/events.js'
 import { audit, StandingClock } from './contract.js'
 
 const A = 'LOT-A' as Id

@@ -27,8 +27,9 @@ export const COMMANDS: readonly { readonly names: readonly string[], readonly lo
   { names: ['restore'], load: async () => [(await import('./restore.js')).restoreCommand()] }
 ]
 
-/** The commands that a line which begins with this word needs: those of its module, or all for `--help` and what is no command. */
+/** The commands that a line which begins with this word needs: those of its module, none for `--version`, all for `--help` and what is no command. */
 export async function commandsFor (word: string | undefined): Promise<Command[]> {
+  if (word === '--version' || word === '-V') return []
   const wanted = COMMANDS.filter(({ names }) => word !== undefined && names.includes(word))
   return (await Promise.all((wanted.length > 0 ? wanted : COMMANDS).map(async ({ load }) => await load()))).flat()
 }

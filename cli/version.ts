@@ -1,15 +1,17 @@
-// The version of the package, read once from package.json beside the compiled program or the sources.
+// The package that this is of: where its files are and its version, found once beside the sources or the compiled program.
 import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import { z } from 'zod'
 
 const Package = z.object({ name: z.literal('parkmq'), version: z.string() })
 
-function readVersion (): string {
-  // cli/version.ts stands one folder below package.json, dist/cli/version.js two.
-  for (const up of ['../package.json', '../../package.json']) {
+function findPackage (): { version: string, folder: URL } {
+  // cli/version.ts stands one folder below package.json; dist/cli/version.js and dist/program two.
+  for (const up of ['..', '../..']) {
+    const folder = new URL(`${up}/`, import.meta.url)
     try {
-      const parsed = Package.safeParse(JSON.parse(readFileSync(new URL(up, import.meta.url), 'utf8')))
-      if (parsed.success) return parsed.data.version
+      const parsed = Package.safeParse(JSON.parse(readFileSync(new URL('package.json', folder), 'utf8')))
+      if (parsed.success) return { version: parsed.data.version, folder }
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
     }
@@ -17,4 +19,9 @@ function readVersion (): string {
   throw new Error('package.json of parkmq is missing')
 }
 
-export const version = readVersion()
+const found = findPackage()
+
+export const { version } = found
+
+/** What Node runs to start parkmq. */
+export const PROGRAM = fileURLToPath(new URL('bin/parkmq.js', found.folder))

@@ -2,16 +2,13 @@
 import { spawn } from 'node:child_process'
 import { chmodSync, chownSync, closeSync, existsSync, mkdirSync, openSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { stringify } from 'yaml'
+import { PROGRAM } from '../version.js'
 import { etcdSettings } from './etcd-settings.js'
 import type { Packages } from './packages.js'
 import { patroniSettings } from './patroni-settings.js'
 import { databaseUrlOf, HOST, logFile, type Cluster } from './plan.js'
 import { folderOf, kindOf, markOf, type Unit } from './processes.js'
-
-/** This program, as compiled. */
-const PROGRAM = fileURLToPath(new URL('../../../bin/parkmq.js', import.meta.url))
 
 interface Command {
   readonly program: string

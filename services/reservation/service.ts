@@ -75,20 +75,24 @@ export async function startAnswering (parts: ReservationParts): Promise<RunningS
   const monitors = new Monitors({ bus, ledger, clock, log, metrics, limits: config.limits })
   const answering = new RequestIntake({ ...parts, log }, monitors)
   const notices = startNotices({ bus, ledger, clock, log, metrics, fence })
-  await bus.consume(REQUEST_FILTER, {
-    handle: async batch => await answering.handle(batch),
-    abandon: async batch => await answering.abandon(batch),
-    dropped: delivery => answering.failed(delivery),
-    waitsForCommit: mayChange,
-    holdMs: HOLD_REQUESTS_MS,
-    maxBatch: ledger.nodes === null ? MOST_REQUESTS : MOST_REQUESTS_SHARED
-  })
-  return {
-    async stop () {
-      await notices.stop()
-      await monitors.stop()
-    }
+  const stop = async (): Promise<void> => {
+    await notices.stop()
+    await monitors.stop()
   }
+  try {
+    await bus.consume(REQUEST_FILTER, {
+      handle: async batch => await answering.handle(batch),
+      abandon: async batch => await answering.abandon(batch),
+      dropped: delivery => answering.failed(delivery),
+      waitsForCommit: mayChange,
+      holdMs: HOLD_REQUESTS_MS,
+      maxBatch: ledger.nodes === null ? MOST_REQUESTS : MOST_REQUESTS_SHARED
+    })
+  } catch (error) {
+    await stop()
+    throw error
+  }
+  return { stop }
 }
 
 /** Whether this is a request that may change the ledger. */

@@ -8,4 +8,5 @@ test('each command is found under its own name, so that no other is loaded for i
 test('a word that is no command gets all of them, and so does none', async () => {
   for (const word of ['--help', 'help', 'stat', undefined]) expect(await commandsFor(word)).toHaveLength(COMMANDS.flatMap(({ names }) => names).length)
   expect((await commandsFor('watch')).map(command => command.name())).toEqual(['watch'])
+  expect(await commandsFor('--version')).toEqual([])
 })

@@ -1,6 +1,6 @@
 // Puts what is compiled in dist/ together in dist/program, a file or two a command: to read hundreds of small modules is most of the time
 // that a command takes to start. Tests and benchmarks use the modules themselves. `npm run build` runs it; what is up to date stays.
-import { existsSync, readdirSync, statSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { rolldown } from 'rolldown'
 
@@ -27,7 +27,12 @@ if (!existsSync(main) || statSync(main).mtimeMs < newest(...compiled, 'package-l
     // hdr-histogram-js looks for zlib with `eval`, for an encoding that is not used here.
     checks: { eval: false }
   })
-  // A parkmq that runs may read more of the files that it was started from: they stay.
-  await bundle.write({ dir: PROGRAM, format: 'esm', entryFileNames: '[name].js', chunkFileNames: '[name]-[hash].js' })
+  const unfinished = `${PROGRAM}.${process.pid}`
+  await bundle.write({ dir: unfinished, format: 'esm', entryFileNames: '[name].js', chunkFileNames: '[name]-[hash].js' })
   await bundle.close()
+  // A parkmq that runs may read more of the modules that it was started from: they stay. What names them comes last, and says by its
+  // time that all is there.
+  mkdirSync(PROGRAM, { recursive: true })
+  for (const file of readdirSync(unfinished).sort((a, b) => Number(a === 'main.js') - Number(b === 'main.js'))) renameSync(join(unfinished, file), join(PROGRAM, file))
+  rmSync(unfinished, { recursive: true })
 }

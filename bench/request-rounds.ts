@@ -27,7 +27,8 @@ export interface RoundsParts {
 export const CAPACITY = 10_000
 /** For the latencies at a fixed rate, and for the distribution. */
 export const USUAL_CLIENTS = 16
-const WARM_UP_SECONDS = 1
+/** Of each workload, when a round has a second or more: a process that has just started is slower, until V8 has compiled what it does often. */
+const WARM_UP_SECONDS = 4
 
 /** One measurement: processor time is that of the system, in microseconds a request. */
 export interface Measured extends LoadFigures {
@@ -53,7 +54,7 @@ export async function requestRounds (parts: RoundsParts, recorder: Recorder): Pr
   try {
     for (const name of names) systems.push(await startSystem(name, { lots: parts.lots, capacity: CAPACITY }))
     for (const workload of parts.workloads) {
-      for (const system of systems) await measure(generator, system, parts, { workload, clients: USUAL_CLIENTS, pace: { type: 'closed', seconds: Math.min(WARM_UP_SECONDS, parts.seconds) } }, progress)
+      for (const system of systems) await measure(generator, system, parts, { workload, clients: USUAL_CLIENTS, pace: { type: 'closed', seconds: WARM_UP_SECONDS * Math.min(1, parts.seconds) } }, progress)
     }
     for (let round = 1; round <= rounds; round++) {
       for (const slice of slices) {

@@ -64,6 +64,7 @@ export class PostgresConnection implements PostgresPoolClient {
     if (early !== null) return await this.#answerOf(early, false)
     if (this.#transaction === 'begun' && this.#unanswered.length < MOST_UNANSWERED && SAYS_NOTHING.test(text)) return this.#sendOnly(text, values)
     const isCommit = text === 'commit'
+    if (isCommit) this.#ahead = []
     const last = this.#sendWithNext(text, values)
     this.#letGo()
     const answer = await this.#answerOf(last, isCommit)

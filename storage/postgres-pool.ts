@@ -18,7 +18,10 @@ const LOCK_MS = 5_000
  * its locks. A process that is only slow for so long tries again.
  */
 const IDLE_IN_TRANSACTION_MS = 1_500
-/** The server may be out of reach and never say so: after this, without an answer to what was sent together, the connection counts as lost. */
+/**
+ * The server may be out of reach and never say so: after this, without the answer to anything that was sent, the connection counts as lost.
+ * Waits for locks that were sent together add up.
+ */
 const ANSWER_WITHIN_MS = STATEMENT_MS + 2_000
 
 /**

@@ -22,13 +22,23 @@ export class SettledNumbers {
   readonly #table: Numbered
   #upTo = 0
   #waiting: Waiting | null = null
+  #last: Promise<unknown> = Promise.resolve()
 
   constructor (table: Numbered) {
     this.#table = table
   }
 
-  /** Asks what is there, and how far it holds: what it read of rows up to that number is all there will be of them. One round trip. */
-  async read<R> (kysely: Kysely<Tables>, questionIn: (database: Database) => Question<R>): Promise<Settled & { readonly answer: R }> {
+  /**
+   * Asks what is there, and how far it holds: what it read of rows up to that number is all there will be of them. One round trip,
+   * and one after the other: what another has learnt meanwhile may be newer than what was read here.
+   */
+  async read<R> (kysely: Kysely<Tables>, question: (database: Database) => Question<R>): Promise<Settled & { readonly answer: R }> {
+    const read = this.#last.then(async () => await this.#readNow(kysely, question))
+    this.#last = read.catch(() => { /* Whoever asked is told. */ })
+    return await read
+  }
+
+  async #readNow<R> (kysely: Kysely<Tables>, questionIn: (database: Database) => Question<R>): Promise<Settled & { readonly answer: R }> {
     return await kysely.connection().execute(async kysely => {
       const database: Database = { kysely, engine: 'postgres' }
       const [sequence, snapshot, question] = [this.#lastNumber(kysely), runningTransactions(kysely), questionIn(database)]

@@ -17,9 +17,9 @@ interface Part {
 export const REPORT_SCENARIOS = ['baseline', 'mixed', 'stress', 'ingest', 'fan-out', 'slow', 'frozen', 'start', 'restart', 'scale', 'soak'] as const
 
 const PARTS: readonly Part[] = [
-  { scenario: 'baseline', options: { rounds: 2, seconds: 1 }, takesSeconds: 160 },
-  { scenario: 'mixed', options: { rounds: 3, seconds: 1 }, takesSeconds: 60 },
-  { scenario: 'stress', options: { rounds: 3, seconds: 2 }, takesSeconds: 90 },
+  { scenario: 'baseline', options: { rounds: 2, seconds: 1 }, takesSeconds: 190 },
+  { scenario: 'mixed', options: { rounds: 3, seconds: 1 }, takesSeconds: 75 },
+  { scenario: 'stress', options: { rounds: 3, seconds: 2 }, takesSeconds: 96 },
   { scenario: 'ingest', options: { rounds: 3, publishers: [1, 4, 16], window: [64], messages: 40_000 }, takesSeconds: 80 },
   { scenario: 'fan-out', options: { rounds: 2, subscribers: 10, messages: 6_000, qos: [1], mqtt: [4] }, takesSeconds: 25 },
   { scenario: 'fan-out', options: { rounds: 2, subscribers: 100, messages: 1_000, qos: [1], mqtt: [4] }, takesSeconds: 30 },

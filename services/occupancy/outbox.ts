@@ -18,7 +18,7 @@ const EVENTS_AT_ONCE = 200
 /** Commits whose lines are kept until they are told; when the broker takes them more slowly, they are read from the ledger. */
 const MOST_HANDED = 1_000
 const STORE_EVERY_MS = 1_000
-/** Where other nodes write as well, so that not every commit of every node is three questions of each to the database. */
+/** Where other nodes write as well, so that not every commit of every node is a question of each to the database. */
 const READ_EVERY_MS = 20
 /** How long lines wait that another node may still put a line before, in milliseconds. */
 const SETTLE_MS = 20

@@ -154,6 +154,15 @@ describe.skipIf(ABSENT !== null)(`several nodes on one database${SKIPPED}`, () =
     expect((await b.readSettled('audit', database => linesAfter(database, 0, 100))).isAll).toBe(true)
   })
 
+  test('who reads while another reads waits for its answer: what that has learnt may be newer than what it has read', async () => {
+    const { b } = await openTwo()
+    const order: string[] = []
+    const slow = b.readSettled('audit', ({ kysely }) => ({ query: sql`select pg_sleep(0.5)`.compile(kysely), read: () => order.push('the first') }))
+    const fast = b.readSettled('audit', database => ({ ...linesAfter(database, 0, 100), read: () => order.push('the second') }))
+    await Promise.all([slow, fast])
+    expect(order).toEqual(['the first', 'the second'])
+  })
+
   test('nor is a notice', async () => {
     const { url, a, b } = await openTwo()
     const notice = (text: string) => ({ topic: 'replies/x', correlation_data: null, correlation: null, payload: text, at_ms: 0 })

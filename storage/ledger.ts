@@ -48,7 +48,7 @@ export type FirstQuestions = (database: Database) => readonly Question<unknown>[
 
 export interface TransactOptions {
   readonly place?: Place | undefined
-  /** Only asked for where statements travel; what is found out later by then is not to be asked any more, or these are asked in vain. */
+  /** Where statements travel, called each time that the transaction begins. The work must then ask just these, or they are asked in vain. */
   readonly first?: FirstQuestions
 }
 

@@ -10,9 +10,11 @@ import { lotDefaultsOf, rulesOf } from '../../services/reservation/intake.js'
 import { seedLots } from '../../services/reservation/lots.js'
 import { parseRequest } from '../../services/reservation/requests.js'
 import { Config } from '../../shared/config.js'
+import { FencedError } from '../../shared/errors.js'
 import type { Id } from '../../shared/lot.js'
 import { cursorOf, moveCursor } from '../../storage/audit.js'
 import type { Ledger } from '../../storage/ledger.js'
+import { fenceOf } from '../../storage/leases.js'
 import { lockedLots } from '../../storage/locks.js'
 import { ask, askAhead, type Question } from '../../storage/questions.js'
 import { DatabaseProxy } from '../support/database-proxy.js'
@@ -104,6 +106,19 @@ describe.skipIf(ABSENT !== null)(`what a transaction asks before its turn${SKIPP
     const ended = ledger.transact('test', async () => {}, { first: database => [failing(database)] })
     await expect(ended).rejects.toMatchObject({ code: '22012' })
     expect(await ledger.read(async database => await cursorOf(database, 'x'))).toBe(null)
+  })
+
+  test('is of no use to a process whose lease is another\'s: it is told so, and has changed nothing', async () => {
+    const { ledger } = await open()
+    const fence = fenceOf('parkmq', 'a process', { share: '00', epoch: 1 })
+    const counted = ledger.transact('test', async tx => {
+      await ask(tx.database, fence(tx.database))
+      await tx.load([A])
+      const lot = tx.lot(A)
+      if (lot) tx.setLot({ ...lot, counted: 7 })
+    }, { first: database => [fence(database), lockedLots(database, [A])] })
+    await expect(counted).rejects.toThrow(FencedError)
+    expect(await ledger.lots([A])).toMatchObject([{ counted: 0 }])
   })
 
   test('is found out and asked anew by a transaction that is run again', async () => {

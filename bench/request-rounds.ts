@@ -27,8 +27,12 @@ export interface RoundsParts {
 export const CAPACITY = 10_000
 /** For the latencies at a fixed rate, and for the distribution. */
 export const USUAL_CLIENTS = 16
-/** Of each workload, when a round has a second or more: a process that has just started is slower, until V8 has compiled what it does often. */
 const WARM_UP_SECONDS = 4
+
+/** How long each workload warms up before rounds of so many seconds: a process that has just started is slower, until V8 has compiled what it does often. */
+export function warmUpSeconds (seconds: number): number {
+  return WARM_UP_SECONDS * Math.min(1, seconds)
+}
 
 /** One measurement: processor time is that of the system, in microseconds a request. */
 export interface Measured extends LoadFigures {
@@ -54,7 +58,7 @@ export async function requestRounds (parts: RoundsParts, recorder: Recorder): Pr
   try {
     for (const name of names) systems.push(await startSystem(name, { lots: parts.lots, capacity: CAPACITY }))
     for (const workload of parts.workloads) {
-      for (const system of systems) await measure(generator, system, parts, { workload, clients: USUAL_CLIENTS, pace: { type: 'closed', seconds: WARM_UP_SECONDS * Math.min(1, parts.seconds) } }, progress)
+      for (const system of systems) await measure(generator, system, parts, { workload, clients: USUAL_CLIENTS, pace: { type: 'closed', seconds: warmUpSeconds(parts.seconds) } }, progress)
     }
     for (let round = 1; round <= rounds; round++) {
       for (const slice of slices) {

@@ -9,7 +9,7 @@ import type { Options } from './options.js'
 import { Progress } from './progress.js'
 import { Recorder } from './recorder.js'
 import { RequestGenerator } from './request-generator.js'
-import { countsOf, faultsOf, p95Of, USUAL_CLIENTS } from './request-rounds.js'
+import { countsOf, faultsOf, p95Of, USUAL_CLIENTS, warmUpSeconds } from './request-rounds.js'
 import type { ScenarioResult } from './results.js'
 import { lotNames, startSystem } from './systems.js'
 import type { Workload } from './workloads.js'
@@ -18,8 +18,6 @@ const LOTS = 4
 const PER_LOT = 10
 const IN_ALL = [1_000, 10_000]
 const WORKLOADS = ['reads', 'writes'] as const
-/** Of each workload, when a round has a second or more: a process that has just started is slower, until V8 has compiled what it does often. */
-const WARM_UP_SECONDS = 4
 const GATES = 'stress'
 
 interface Level {
@@ -48,7 +46,7 @@ export async function stress ({ rounds = 3, seconds = 4, lots = LOTS, clients = 
       return await besideSensors({ system, gates, name: GATES, perSecond: level.perSecond, seconds: forSeconds }, async () => await requests.run(parts, progress))
     }
     for (const count of clients) {
-      for (const workload of WORKLOADS) await measure(workload, count, { name: 'warm-up', perSecond: 1_000 }, WARM_UP_SECONDS * Math.min(1, seconds))
+      for (const workload of WORKLOADS) await measure(workload, count, { name: 'warm-up', perSecond: 1_000 }, warmUpSeconds(seconds))
       for (let round = 1; round <= rounds; round++) {
         for (const workload of WORKLOADS) {
           const measured = new Map<Level, BesideSensors>()

@@ -10,8 +10,9 @@ export const CAPACITY = 1_000_000
 /** Sensors begin so much before the requests and end so much after them, in seconds; as long as the requests last when that is less. */
 const MARGIN_SECONDS = 0.5
 
-export interface BesideSensors {
-  readonly requests: LoadFigures
+export interface BesideSensors<T = LoadFigures> {
+  /** What was made beside them. */
+  readonly requests: T
   /** Null without sensors. */
   readonly sensors: GateFigures | null
   /** What parkmq counted meanwhile. */
@@ -34,8 +35,8 @@ export async function makeGates (gates: GateGenerator, name: string, { system, l
   await gates.make(name, { ports: system.ports, hearing: 'free', gates: lots.map(lot => ({ lot, capacity: CAPACITY, step: 2 * clients })) })
 }
 
-/** Makes requests while the sensors publish. */
-export async function besideSensors ({ system, gates, name, perSecond, seconds }: BesideParts, request: () => Promise<LoadFigures>): Promise<BesideSensors> {
+/** Makes requests, or whatever else lasts so long, while the sensors publish. */
+export async function besideSensors<T = LoadFigures> ({ system, gates, name, perSecond, seconds }: BesideParts, request: () => Promise<T>): Promise<BesideSensors<T>> {
   if (perSecond === null) return { requests: await request(), sensors: null, counted: {} }
   return await gates.connected(name, async run => {
     const { http } = system

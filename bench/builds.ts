@@ -21,8 +21,8 @@ const LOTS = 4
 const SENSORS_PER_SECOND = 1_000
 /** As long as so many measurements. */
 const WARM_UP = 2
-const BUILDS = ['this build', 'the other'] as const
-type BuildName = (typeof BUILDS)[number]
+export const BUILDS = ['this build', 'the other'] as const
+export type BuildName = (typeof BUILDS)[number]
 
 interface Load {
   readonly workload: Workload
@@ -87,7 +87,8 @@ export async function builds ({ against = '', rounds = 10, seconds = 1, lots = L
   return recorder.result()
 }
 
-function otherBuild (against: string): string {
+/** The folder of another build. Throws `UsageError` where there is none. */
+export function otherBuild (against: string): string {
   const root = resolve(against)
   const missing = PROGRAM_FILES.find(file => !existsSync(join(root, file)))
   if (missing !== undefined) throw new UsageError(`--against ${against} is no build of parkmq: it has no ${missing}; \`npm ci\` there makes one`)

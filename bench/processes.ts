@@ -37,18 +37,32 @@ process.once('exit', () => { for (const end of atExit) end() })
 /** Of a build of parkmq: what is started, and what that needs to be there. */
 export const PROGRAM_FILES = ['bin/parkmq.js', 'dist/cli/main.js'] as const
 
-/** `parkmq start` of the build in `root` on free ports with a new data folder. */
-export async function startParkmq (args: readonly string[] = [], root = ROOT): Promise<Target> {
+export interface ParkmqParts {
+  /** The folder of the build; default: this one. */
+  readonly root?: string | undefined
+  /** Runs it below strace, which makes each sync take longer by so many milliseconds. */
+  readonly syncMs?: number | undefined
+}
+
+/** `parkmq start` on free ports with a new data folder. */
+export async function startParkmq (args: readonly string[] = [], { root = ROOT, syncMs }: ParkmqParts = {}): Promise<Target> {
   const data = newFolder()
+  const [program, ...before] = syncMs === undefined ? [process.execPath] : slowlySynced(syncMs)
   return await startTarget({
-    program: process.execPath,
-    args: [join(root, PROGRAM_FILES[0]), 'start', '--port', '0', '--ws-port', '0', '--data', data, ...args],
+    program,
+    args: [...before, join(root, PROGRAM_FILES[0]), 'start', '--port', '0', '--ws-port', '0', '--data', data, ...args],
     ready: line => {
       const said = JSON.parse(line) as { msg?: string, mqtt?: string, ws?: string, http?: string }
       return said.msg === 'ready' ? { port: Number(new URL(said.mqtt ?? '').port), wsPort: Number(new URL(said.ws ?? '').port), ...said.http !== undefined && { http: said.http } } : null
     },
     folder: data
   })
+}
+
+/** Node below strace, which looks at nothing else; the process is Node's own. */
+function slowlySynced (syncMs: number): [string, ...string[]] {
+  const calls = 'fsync,fdatasync'
+  return ['strace', '-D', '-f', '-qq', '--seccomp-bpf', '-o', '/dev/null', '-e', `trace=${calls}`, '-e', `inject=${calls}:delay_exit=${syncMs * 1_000}`, process.execPath]
 }
 
 /** The same with TLS on both doors, with a certificate of its own that `openssl` makes. */

@@ -18,6 +18,7 @@ import { restart } from './restarting.js'
 import type { ScenarioResult } from './results.js'
 import { scale } from './scale.js'
 import { slow } from './slow-subscribers.js'
+import { slowDisk } from './slow-disk.js'
 import { soak } from './soak.js'
 import { starting } from './starting.js'
 import { stress } from './stress.js'
@@ -49,6 +50,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
   builds: { run: builds, help: 'this build and the one in --against DIR in turn: requests without sensors and beside 1,000/s, and how late displays hear of them', takes: '3 min', options: ['against', 'rounds', 'seconds', 'clients', 'lots', 'ids', 'seed'], needs: 'against' },
   'fan-out': { run: fanOut, help: 'deliveries to 50 subscribers: parkmq, stock aedes, mosquitto', takes: '4 min', options: ['rounds', 'messages', 'subscribers', 'qos', 'mqtt', 'brokers'] },
   slow: { run: slow, help: 'a frozen and a never-acknowledging subscriber beside 50 healthy ones', takes: '7 min', options: ['seconds', 'minutes', 'subscribers', 'qos', 'mqtt', 'transport', 'session', 'brokers'] },
+  'slow-disk': { run: slowDisk, help: 'round trips of clients that need no disk, and reservations, beside sensors on disks that sync slowly (needs strace)', takes: '2 min', options: ['rounds', 'seconds', 'against', 'seed'] },
   frozen: { run: frozen, help: 'how late 50 healthy subscribers get their messages beside 0, 1 and 10 that never read', takes: '3 min', options: ['rounds', 'seconds', 'subscribers', 'brokers'] },
   burst: { run: burst, help: '20,000 messages as fast as the sockets take them, to 1 and to 50 healthy subscribers', takes: '5 min', options: ['messages', 'subscribers', 'qos', 'mqtt', 'brokers'] },
   cameras: { run: cameras, help: 'from a camera\'s frame to `free`, and what 20 frames a second do to sensors and reservations', takes: '2 min', options: ['rounds', 'seconds', 'seed'] },

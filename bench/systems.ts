@@ -52,6 +52,8 @@ export interface SystemParts {
   readonly capacity: number
   /** Of `parkmq`: the folder of the build that is started; default this one. */
   readonly root?: string
+  /** Of `parkmq`: what each sync of its disk takes longer, in milliseconds, by strace. */
+  readonly syncMs?: number
 }
 
 export async function startSystem (name: SystemName, parts: SystemParts): Promise<System> {
@@ -95,12 +97,12 @@ export function availableSystems (asked: readonly SystemName[], known: readonly 
 
 const NEED_MOSQUITTO: readonly SystemName[] = ['mosquitto-echo', 'mosquitto-forward', 'service', 'service-auto-ack']
 
-async function startParkmqWith ({ lots, capacity, root }: SystemParts): Promise<System> {
+async function startParkmqWith ({ lots, capacity, root, syncMs }: SystemParts): Promise<System> {
   const folder = newFolder()
   try {
     const file = join(folder, 'lots.json')
     writeFileSync(file, JSON.stringify({ lots: lots.map(lot => ({ lot, capacity, occupied: 0 })) }))
-    return systemOf('parkmq', 'replies', [await startParkmq(['--config', file, '--http-port', '0'], root)])
+    return systemOf('parkmq', 'replies', [await startParkmq(['--config', file, '--http-port', '0'], { root, syncMs })])
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }

@@ -33,6 +33,8 @@ export interface EmbeddedBusParts {
   readonly journal: Journal
   readonly flow: Flow
   readonly limits: TopicLimits
+  /** Shared with whatever else decides when batches begin; default: its own. */
+  readonly batchStart?: BatchStart | undefined
 }
 
 /** What is needed to answer for a delivery. */
@@ -74,7 +76,7 @@ const UNRELEASED: RefusedPublish = { reason: Reason.quotaExceeded, words: 'over_
 export class EmbeddedBus implements Bus {
   readonly #parts: EmbeddedBusParts
   readonly #takers: Taker[] = []
-  readonly #batchStart = new BatchStart()
+  readonly #batchStart: BatchStart
   /** Committed messages for subscribers. */
   readonly #forwards: Ticket[] = []
   /** They wait for a subscriber. */
@@ -84,6 +86,7 @@ export class EmbeddedBus implements Bus {
 
   constructor (parts: EmbeddedBusParts) {
     this.#parts = parts
+    this.#batchStart = parts.batchStart ?? new BatchStart()
   }
 
   /** Takes messages for `consumer`. Where filters overlap, the first one takes. Throws when the filter is not valid or taken. */

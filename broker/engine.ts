@@ -5,6 +5,7 @@ import type { Duplex } from 'node:stream'
 import { Aedes } from 'aedes'
 import { LOCAL } from '../shared/access.js'
 import type { OnAccess } from '../shared/access-event.js'
+import type { BatchStart } from '../shared/batch-start.js'
 import type { BrokerStore } from '../shared/broker-store.js'
 import type { Clock } from '../shared/clock.js'
 import type { Config } from '../shared/config.js'
@@ -49,6 +50,8 @@ export interface EngineParts {
   readonly login?: Pick<Login, 'check' | 'identityOf' | 'isUser'>
   /** Told of everything that a client asked for and that is not for it. */
   readonly onAccess?: OnAccess
+  /** When the batches of its consumers begin, shared with the ledger that they write. */
+  readonly batchStart?: BatchStart
 }
 
 export interface Engine {
@@ -77,7 +80,7 @@ export interface Engine {
 }
 
 /** Throws `OperatorError` (`wrong_aedes`) when aedes is not the one it knows. */
-export async function createEngine ({ config, clock, log, metrics, store, login, onAccess }: EngineParts): Promise<Engine> {
+export async function createEngine ({ config, clock, log, metrics, store, login, onAccess, batchStart }: EngineParts): Promise<Engine> {
   const { limits } = config
   const report = new Report(log, clock, metrics, onAccess)
   const traffic = new Traffic()
@@ -88,7 +91,7 @@ export async function createEngine ({ config, clock, log, metrics, store, login,
   const retained = new Retained({ messages: limits.retainedMessages, bytes: limits.retainedBytes })
   const journal = new Journal({ store: store ?? null, clock, log })
   const exchange = new Exchange({ router, retained, journal, clock })
-  const bus = new EmbeddedBus({ clock, report, received, exchange, router, journal, flow, limits })
+  const bus = new EmbeddedBus({ clock, report, received, exchange, router, journal, flow, limits, batchStart })
   const rightsOfUser = (user: string | null): Rights | null => {
     const identity = login === undefined ? LOCAL : login.identityOf(user)
     return identity === null ? null : rightsOf(identity)

@@ -12,6 +12,7 @@ import { seedLots } from '../services/reservation/lots.js'
 import type { Experiment } from '../services/reservation/experiment.js'
 import { startReservation } from '../services/reservation/service.js'
 import type { OnAccess } from '../shared/access-event.js'
+import { BatchStart } from '../shared/batch-start.js'
 import type { Bus } from '../shared/bus.js'
 import { systemClock, type Clock } from '../shared/clock.js'
 import { urlOf, type Config } from '../shared/config.js'
@@ -62,7 +63,8 @@ export async function startApp ({ config, log, clock: ownClock = systemClock, me
   try {
     // A wrong one is told before anything is opened.
     const cameras = config.cameras === undefined ? null : await readCameras(config.cameras)
-    const ledger = await openLedger({ config, clock: ownClock, metrics, log })
+    const batchStart = new BatchStart()
+    const ledger = await openLedger({ config, clock: ownClock, metrics, log, batchStart })
     stops.push(() => ledger.close())
     // The time on which all nodes of a database agree.
     const { clock } = ledger
@@ -70,7 +72,7 @@ export async function startApp ({ config, log, clock: ownClock = systemClock, me
     const audit = createAccessAudit({ ledger, clock, log, metrics })
     const onAccess = audit.note
     stops.push(() => audit.stop())
-    const broker = await openBroker(config, clock, log, metrics, onAccess)
+    const broker = await openBroker({ config, clock, log, metrics, onAccess, batchStart })
     stops.push(() => broker.close())
     const shared = { ledger, clock, log, metrics, config }
     const { openLeases } = ledger
@@ -121,7 +123,16 @@ interface Broker {
   close (): Promise<void>
 }
 
-async function openBroker (config: Config, clock: Clock, log: Log, metrics: Metrics, onAccess: OnAccess): Promise<Broker> {
+interface OpenBrokerParts {
+  readonly config: Config
+  readonly clock: Clock
+  readonly log: Log
+  readonly metrics: Metrics
+  readonly onAccess: OnAccess
+  readonly batchStart: BatchStart
+}
+
+async function openBroker ({ config, clock, log, metrics, onAccess, batchStart }: OpenBrokerParts): Promise<Broker> {
   const { broker: url, node } = config
   if (url === undefined) {
     const file = usersFileOf(config)
@@ -133,7 +144,7 @@ async function openBroker (config: Config, clock: Clock, log: Log, metrics: Metr
     }
     try {
       if (file !== null) users = await openUsers({ file, clock, log, metrics })
-      const broker = await createEmbeddedBroker({ config, clock, log, metrics, store, users, version, onAccess })
+      const broker = await createEmbeddedBroker({ config, clock, log, metrics, store, users, version, onAccess, batchStart })
       return {
         embedded: broker,
         external: null,

@@ -26,15 +26,28 @@ export interface CommittedGroup {
   readonly tell: () => void
 }
 
-export class GroupCommit<Work> {
+export interface GroupCommitParts<Work> {
   /** Does and commits all of these or nothing; each is asked for when the one before it is done. */
-  readonly #commit: (works: AsyncIterable<Work>) => Promise<CommittedGroup>
+  readonly commit: (works: AsyncIterable<Work>) => Promise<CommittedGroup>
+  /**
+   * Asked after a group where others wait already: resolves when those who were told have had the time to come along. Null where they
+   * come first anyway, since the event loop did not turn in that commit.
+   */
+  readonly regather: () => Promise<void> | null
+}
+
+export class GroupCommit<Work> {
+  readonly #parts: GroupCommitParts<Work>
   #waiting: Waiting<Work>[] = []
   #running: Promise<void> | null = null
-  #isTurning = false
+  #settling: Promise<void> | null = null
+  /** How many groups were begun. */
+  #begun = 0
+  /** Whether something may be committed that nobody is being told of yet. */
+  #isCommitting = false
 
-  constructor (commit: (works: AsyncIterable<Work>) => Promise<CommittedGroup>) {
-    this.#commit = commit
+  constructor (parts: GroupCommitParts<Work>) {
+    this.#parts = parts
   }
 
   /** Resolves with the result when the work is committed; throws what it threw. */
@@ -45,8 +58,20 @@ export class GroupCommit<Work> {
     })
   }
 
-  /** Whether the event loop turns in the middle of a group. */
-  get isTurning (): boolean { return this.#isTurning }
+  /**
+   * Does a read of its own. If it may have seen what was being committed meanwhile, whoever asked for that is told, and speaks, first: a
+   * notice of a place would else come before the reply that gave it.
+   */
+  async beside<T> (read: () => Promise<T>): Promise<T> {
+    const begunBefore = this.#begun
+    const wasCommitting = this.#isCommitting
+    const found = await read()
+    if (wasCommitting || this.#begun !== begunBefore) {
+      await this.#settling
+      await turn()
+    }
+    return found
+  }
 
   /** Resolves when nothing is being done and nothing waits. */
   async idle (): Promise<void> {
@@ -57,10 +82,14 @@ export class GroupCommit<Work> {
     while (this.#waiting.length > 0) {
       // Others that are ready now come along, and who was answered goes on first.
       await new Promise<void>(resolve => { process.nextTick(resolve) })
-      await this.#settle(this.#next())
+      this.#settling = this.#settle(this.#next())
+      await this.#settling
+      if (this.#waiting.length > 0 && !this.#hasLone) await this.#parts.regather()
     }
     this.#running = null
   }
+
+  get #hasLone (): boolean { return this.#waiting.some(({ place }) => place === 'alone') }
 
   #next (): Waiting<Work>[] {
     const lone = this.#waiting.findIndex(({ place }) => place === 'alone')
@@ -73,30 +102,24 @@ export class GroupCommit<Work> {
     const startedMs = performance.now()
     const firstOfLast = group.findIndex(({ place }) => place === 'last')
     for (const [i, { work }] of group.entries()) {
-      if (i === firstOfLast && performance.now() - startedMs >= LONG_MS) await this.#turn()
+      if (i === firstOfLast && performance.now() - startedMs >= LONG_MS) await turn()
       yield work
     }
   }
 
-  /**
-   * The event loop turns, so that sockets are read, with the transaction open: reads outside of it wait for its end, and what goes to
-   * the driver by itself (`runEach`) is only ever done in a transaction.
-   */
-  async #turn (): Promise<void> {
-    this.#isTurning = true
-    await new Promise(resolve => setImmediate(resolve))
-    this.#isTurning = false
-  }
-
   async #settle (group: readonly Waiting<Work>[]): Promise<void> {
     let committed: CommittedGroup
+    this.#begun++
+    this.#isCommitting = true
     try {
-      committed = await this.#commit(this.#worksOf(group))
+      committed = await this.#parts.commit(this.#worksOf(group))
     } catch (error) {
+      this.#isCommitting = false
       if (group.length === 1) group[0]?.failed(error)
       else for (const one of group) await this.#settle([one])
       return
     }
+    this.#isCommitting = false
     // It is done: whatever goes wrong from here on, nothing of it is done again here.
     try {
       committed.tell()
@@ -105,4 +128,12 @@ export class GroupCommit<Work> {
       for (const { failed } of group) failed(error)
     }
   }
+}
+
+/**
+ * The event loop turns, so that sockets are read. With a transaction open, reads outside of it wait for its end, and what goes to the
+ * driver by itself (`runEach`) is only ever done in a transaction.
+ */
+async function turn (): Promise<void> {
+  await new Promise(resolve => setImmediate(resolve))
 }

@@ -34,6 +34,8 @@ export interface LedgerParts {
    * changed is known without reading it. Null where others write as well.
    */
   readonly nextLine: number | null
+  /** Where transactions take turns: see `GroupCommitParts`. */
+  readonly regather?: () => Promise<void> | null
   /** Runs work in a transaction and commits it; the work may then be run more than once. Default: once, on the one connection there is. */
   readonly run?: Run
   /** Where several processes write this ledger: what each tells the others, and how far it may read what they write. */
@@ -71,12 +73,13 @@ export class Ledger {
   #failing: UnavailableError | null = null
   #lookedAtMs = performance.now()
   readonly #parts: LedgerParts
-  readonly #group = new GroupCommit<Work<unknown>>(async works => await this.#commit(works))
+  readonly #group: GroupCommit<Work<unknown>>
   #nextLine: number
   readonly #numbers: ((count: number) => number) | null
 
   constructor (parts: LedgerParts) {
     this.#parts = parts
+    this.#group = new GroupCommit({ commit: async works => await this.#commit(works), regather: parts.regather ?? (() => null) })
     this.clock = parts.clock
     this.nodes = parts.nodes ?? null
     this.openLeases = parts.openLeases ?? null
@@ -146,9 +149,7 @@ export class Ledger {
 
   /** Runs a read outside a transaction, with the same errors as `transact`. */
   async read<T> (query: (database: Database) => Promise<T>): Promise<T> {
-    // It would find what is committed before who asked for that is answered: a notice of a place would come before the reply that gave it.
-    while (this.#group.isTurning) await new Promise(resolve => setImmediate(resolve))
-    return await this.#reaching(async () => await query(this.#parts.database))
+    return await this.#group.beside(async () => await this.#reaching(async () => await query(this.#parts.database)))
   }
 
   /** Asks for rows of a table, and how far they may be read in the order of their numbers (nodes.ts); to the last where nobody else writes. */

@@ -3,10 +3,12 @@
 import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import Driver from 'libsql'
-import { Kysely, SqliteDialect, type SqliteDatabase, type SqliteStatement } from 'kysely'
+import { Kysely, type SqliteDatabase, type SqliteStatement } from 'kysely'
 import { messageOf, OperatorError } from '../shared/errors.js'
+import { MeasuredPace, type CommitPace } from './commit-pace.js'
 import { appliedMigrations, migrate, migrations } from './migrations/index.js'
 import type { Cell, Database } from './rows.js'
+import { PacedSqliteDialect } from './sqlite-dialect.js'
 import { makeFolder, makePrivateFile, placeOf, PRAGMAS, refuseForeignFile } from './sqlite-file.js'
 import type { Tables } from './tables.js'
 
@@ -29,11 +31,11 @@ export interface SqliteConnection {
 }
 
 /** A connection to the file as it is. The end of its Kysely closes it. */
-export function connectSqlite (file: string): SqliteConnection {
+export function connectSqlite (file: string, pace: CommitPace = new MeasuredPace()): SqliteConnection {
   const driver = new Driver(file)
   const statements = cachingStatements(driver)
   const database: Database = {
-    kysely: new Kysely<Tables>({ dialect: new SqliteDialect({ database: statements }) }),
+    kysely: new Kysely<Tables>({ dialect: new PacedSqliteDialect({ driver, statements, pace }) }),
     engine: 'sqlite',
     runEach: (textOf, rows) => {
       for (let at = 0; at < rows.length;) {
@@ -48,18 +50,25 @@ export function connectSqlite (file: string): SqliteConnection {
   return { driver, database }
 }
 
+export interface OpenSqliteOptions {
+  /** The migration after which it stops; default: the newest. */
+  readonly shape?: string | undefined
+  /** Where its commits are done; default: by how long they take. */
+  readonly pace?: CommitPace
+}
+
 /**
- * Opens `{folder}/ledger.db`, makes it when it is not there, and brings it to the newest shape, or to the one after the migration `shape`.
+ * Opens `{folder}/ledger.db`, makes it when it is not there, and brings it to the newest shape, or to another one.
  * Throws `OperatorError`: `data_in_use`, `foreign_file`, `newer_file`, `cannot_open`.
  */
-export async function openSqlite (folder: string, shape?: string): Promise<OpenedSqlite> {
+export async function openSqlite (folder: string, { shape, pace }: OpenSqliteOptions = {}): Promise<OpenedSqlite> {
   const path = resolve(folder)
   makeFolder(path)
   const release = lockFolder(path)
   try {
     const file = join(path, 'ledger.db')
     makePrivateFile(file)
-    const { driver, database, database: { kysely } } = connectSqlite(file)
+    const { driver, database, database: { kysely } } = connectSqlite(file, pace)
     try {
       // Nothing is written before it is certain that the file is ours.
       await refuseForeign(database, driver, file)

@@ -27,7 +27,7 @@ export async function restoreIntoFolder (folder: string, backup: OpenedBackup, o
       if (existsSync(join(path, name))) throw new OperatorError('not_empty', `there is a ledger already: ${join(path, name)}; move it away, or choose another folder with --data`)
     }
     rmSync(unfinished, { recursive: true, force: true })
-    const opened = await openSqlite(unfinished, backup.olderShape ?? undefined)
+    const opened = await openSqlite(unfinished, { shape: backup.olderShape ?? undefined })
     let rest: Rest
     try {
       rest = await opened.database.kysely.transaction().execute(async kysely => {

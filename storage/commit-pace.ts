@@ -1,7 +1,7 @@
 // How long commits take, and so where they are done: at once, or beside the event loop.
 
 /** To hand shorter ones over, and to hear of their end, costs more than they do; for longer ones nobody should be kept waiting. In milliseconds. */
-const SLOW_MS = 2
+const SLOW_MS = 2.5
 /** So many of the newest commits tell how fast the disk is: one hiccup does not. */
 const NEWEST = 9
 

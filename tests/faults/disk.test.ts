@@ -4,16 +4,19 @@ import { describe, expect, onTestFinished, test } from 'vitest'
 import type { MqttClient } from 'mqtt'
 import { connectMqtt } from '../../shared/mqtt-client.js'
 import { connectTestClient, json } from '../support/app.js'
-import { failing, fillDisk, lackedForFaults, smallDisk } from '../support/faulty-disk.js'
-import { startProcess } from '../support/process.js'
+import { failing, fillDisk, lackedForFaults, smallDisk, type BeginFault } from '../support/faulty-disk.js'
+import { startProcess, type ProcessOptions } from '../support/process.js'
 
 const lacked = lackedForFaults()
 if (lacked !== null) console.warn(`skipped: tests with a failing disk need ${lacked}`)
 
 const FAULTS = {
-  'a full disk': fillDisk,
+  'a full disk': { begin: fillDisk },
+  // So that commits are done beside the event loop, and fail there.
+  'a full disk that syncs slowly': { begin: fillDisk, slow: { syncMs: 10 } },
   // As on a file system that the kernel has made read-only.
-  'a file system that turned read-only': failing('ledger.db', 'pwrite64', 'EROFS')
+  'a file system that turned read-only': { begin: failing('ledger.db', 'pwrite64', 'EROFS') },
+  'a disk that cannot be synced': { begin: failing('ledger.db', 'fdatasync,fsync', 'EIO') }
 }
 
 /** A sensor that sends one message at a time and again until it is acknowledged. */
@@ -21,21 +24,23 @@ async function send (client: MqttClient, seq: number): Promise<void> {
   await client.publishAsync('lots/LOT-A/sensor', JSON.stringify({ sensor: 'gate-1', epoch: 1, seq, delta: 1 }), { qos: 1 })
 }
 
-describe.skipIf(lacked !== null).each(Object.entries(FAULTS))('%s', (_, begin) => {
+describe.skipIf(lacked !== null).each(Object.entries<{ begin: BeginFault, slow?: ProcessOptions }>(FAULTS))('%s', (_, { begin, slow }) => {
   test('is survived without loss or double effect', { timeout: 60_000 }, async () => {
     const disk = smallDisk(4)
-    const parkmq = await startProcess(disk)
+    const parkmq = await startProcess(disk, [], slow)
     const url = `mqtt://127.0.0.1:${parkmq.port}`
     const client = await connectTestClient(url)
     await client.subscribe('lots/LOT-A/free')
     const gate = await connectMqtt(url, { clientId: 'gate-1', reconnect: true, clean: false, sessionExpirySeconds: 600 })
     onTestFinished(async () => { await gate.endAsync(true) })
-    await send(gate, 1)
-    await client.last('lots/LOT-A/free', '49')
+    let next = 1
+    // So many that a slow disk is known to be slow.
+    while (next <= 12) await send(gate, next++)
+    await client.last('lots/LOT-A/free', '38')
 
     const fault = await begin(disk, parkmq.process)
     // It may take a few messages until the write-ahead log needs room.
-    let next = 2
+    const before = next - 1
     const closed = new Promise<number | undefined>(resolve => { gate.once('disconnect', packet => resolve(packet.reasonCode)) })
     const acknowledged: number[] = []
     const sent: Promise<void>[] = []
@@ -65,7 +70,7 @@ describe.skipIf(lacked !== null).each(Object.entries(FAULTS))('%s', (_, begin) =
     await fault.mend()
     // The gate sends again by itself what was not acknowledged; then everything is there, once.
     await Promise.all(sent)
-    expect(acknowledged).toHaveLength(next - 2)
+    expect(acknowledged).toHaveLength(next - 1 - before)
     const after = await connectTestClient(url)
     expect(await after.request('lots', { lot: 'LOT-A' })).toMatchObject({ lots: [{ counted: 50 + next - 1, quality: 'live' }] })
     const reserved = await after.request('reserve', { lot: 'LOT-B', plate: 'X1', requestId: 'disk-full-request' })

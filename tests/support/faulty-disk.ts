@@ -11,6 +11,8 @@ import { testFolder } from './app.js'
 /** A fault that lasts until `mend`. */
 export interface Fault { mend (): Promise<void> }
 
+export type BeginFault = (disk: string, process: ChildProcess) => Promise<Fault>
+
 /** A folder of its own file system. */
 export function smallDisk (megabytes: number): string {
   const folder = testFolder()
@@ -26,7 +28,7 @@ export async function fillDisk (disk: string): Promise<Fault> {
 }
 
 /** Lets one system call of the process fail with `error` wherever it touches `database` or its log. */
-export function failing (database: string, call: string, error: string): (disk: string, process: ChildProcess) => Promise<Fault> {
+export function failing (database: string, call: string, error: string): BeginFault {
   return async (disk, process) => {
     const files = [database, `${database}-wal`].flatMap(name => ['-P', join(disk, name)])
     const strace = spawn('strace', ['-f', '-p', String(process.pid), ...files, '-e', `trace=${call}`, '-e', `inject=${call}:error=${error}`, '-o', '/dev/null'], { stdio: ['ignore', 'ignore', 'pipe'] })

@@ -20,9 +20,15 @@ export interface ParkmqProcess {
   stop (): Promise<number | null>
 }
 
+export interface ProcessOptions {
+  /** What each sync of the disk takes longer, in milliseconds, by strace. */
+  readonly syncMs?: number
+}
+
 /** Starts the compiled program (`npm run build`) on free ports and waits until it is ready. */
-export async function startProcess (data: string, args: readonly string[] = []): Promise<ParkmqProcess> {
-  const child = spawn(process.execPath, [PROGRAM, 'start', '--port', '0', '--ws-port', '0', '--data', data, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
+export async function startProcess (data: string, args: readonly string[] = [], { syncMs }: ProcessOptions = {}): Promise<ParkmqProcess> {
+  const [program, ...before] = syncMs === undefined ? [process.execPath] as const : slowlySynced(syncMs)
+  const child = spawn(program, [...before, PROGRAM, 'start', '--port', '0', '--ws-port', '0', '--data', data, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
   const ended = once(child, 'exit') as Promise<[number | null]>
   onTestFinished(async () => {
     child.kill('SIGKILL')
@@ -52,4 +58,10 @@ export async function startProcess (data: string, args: readonly string[] = []):
       return (await ended)[0]
     }
   }
+}
+
+/** Node below strace, which looks at nothing else; the process is Node's own. */
+function slowlySynced (syncMs: number): readonly [string, ...string[]] {
+  const calls = 'fsync,fdatasync'
+  return ['strace', '-D', '-f', '-qq', '--seccomp-bpf', '-o', '/dev/null', '-e', `trace=${calls}`, '-e', `inject=${calls}:delay_exit=${syncMs * 1_000}`, process.execPath]
 }

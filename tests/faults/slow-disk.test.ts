@@ -1,0 +1,75 @@
+// A disk that takes long to sync, below the real process: who needs no disk is served meanwhile, nothing is acknowledged before it is
+// there, and kill -9 in the middle loses and doubles nothing.
+import { describe, expect, onTestFinished, test } from 'vitest'
+import type { MqttClient } from 'mqtt'
+import { connectMqtt } from '../../shared/mqtt-client.js'
+import { connectTestClient, testFolder } from '../support/app.js'
+import { lackedForFaults } from '../support/faulty-disk.js'
+import { startProcess, type ParkmqProcess } from '../support/process.js'
+
+const lacked = lackedForFaults()
+if (lacked !== null) console.warn(`skipped: tests with a slow disk need ${lacked}`)
+
+/** Commits until parkmq knows how slow the disk is. */
+const KNOWN_AFTER = 12
+
+async function gateOf (parkmq: ParkmqProcess): Promise<MqttClient> {
+  const gate = await connectMqtt(`mqtt://127.0.0.1:${parkmq.port}`, { clientId: 'gate-1' })
+  onTestFinished(async () => { await gate.endAsync(true) })
+  return gate
+}
+
+async function send (gate: MqttClient, seq: number): Promise<void> {
+  await gate.publishAsync('lots/LOT-A/sensor', JSON.stringify({ sensor: 'gate-1', epoch: 1, seq, delta: 1 }), { qos: 1 })
+}
+
+describe.skipIf(lacked !== null)('a disk that syncs slowly', () => {
+  test('holds up nobody who does not need it', { timeout: 60_000 }, async () => {
+    const parkmq = await startProcess(testFolder(), [], { syncMs: 100 })
+    const gate = await gateOf(parkmq)
+    const client = await connectTestClient(`mqtt://127.0.0.1:${parkmq.port}`)
+    await client.subscribe('hall/#')
+    for (let seq = 1; seq <= KNOWN_AFTER; seq++) await send(gate, seq)
+
+    let isCommitted = false
+    const sent = send(gate, KNOWN_AFTER + 1).then(() => { isCommitted = true })
+    let carried = 0
+    for (let n = 0; !isCommitted; n++) {
+      await client.mqtt.publishAsync('hall/lamp', String(n), { qos: 1 })
+      await client.last('hall/lamp', String(n))
+      carried++
+    }
+    await sent
+    // One or two if they had to wait for the sync.
+    expect(carried).toBeGreaterThan(5)
+    expect(await client.request('lots', { lot: 'LOT-A' })).toMatchObject({ lots: [{ counted: 50 + KNOWN_AFTER + 1 }] })
+    expect(await parkmq.stop()).toBe(0)
+  })
+
+  test('is survived by what was acknowledged when parkmq is killed in the middle of a commit', { timeout: 60_000 }, async () => {
+    const data = testFolder()
+    const parkmq = await startProcess(data, [], { syncMs: 50 })
+    const gate = await gateOf(parkmq)
+    for (let seq = 1; seq <= KNOWN_AFTER; seq++) await send(gate, seq)
+    let acknowledged = KNOWN_AFTER
+    const LAST = 200
+    for (let seq = KNOWN_AFTER + 1; seq <= LAST; seq++) {
+      // With a few under way there is always one that waits for its commit.
+      const sent = send(gate, seq).then(() => { acknowledged++ }, () => { /* Killed. */ })
+      if (seq % 10 === 0 && seq < 100) await sent
+    }
+    await parkmq.kill()
+    expect(acknowledged).toBeGreaterThanOrEqual(90)
+
+    const again = await startProcess(data)
+    const client = await connectTestClient(`mqtt://127.0.0.1:${again.port}`)
+    const { lots: [{ counted }] } = await client.request('lots', { lot: 'LOT-A' }) as { lots: [{ counted: number }] }
+    expect(counted).toBeGreaterThanOrEqual(50 + acknowledged)
+    expect(counted).toBeLessThanOrEqual(50 + LAST)
+    const gateAgain = await gateOf(again)
+    // What was not acknowledged, and some that was.
+    for (let seq = acknowledged - 10; seq <= LAST; seq++) await send(gateAgain, seq)
+    expect(await client.request('lots', { lot: 'LOT-A' })).toMatchObject({ lots: [{ counted: 50 + LAST, quality: 'live' }] })
+    expect(await again.stop()).toBe(0)
+  })
+})

@@ -22,6 +22,7 @@ import type { MqttBus } from '../shared/mqtt-bus.js'
 import { readClientTls } from '../shared/mqtt-tls.js'
 import { topics } from '../shared/topics.js'
 import { createAccessAudit } from '../storage/access-audit.js'
+import { MeasuredPace } from '../storage/commit-pace.js'
 import { openBrokerStore } from '../storage/broker-store.js'
 import { openLedger } from '../storage/open.js'
 import type { Ledger } from '../storage/ledger.js'
@@ -63,8 +64,9 @@ export async function startApp ({ config, log, clock: ownClock = systemClock, me
   try {
     // A wrong one is told before anything is opened.
     const cameras = config.cameras === undefined ? null : await readCameras(config.cameras)
-    const batchStart = new BatchStart()
-    const ledger = await openLedger({ config, clock: ownClock, metrics, log, batchStart })
+    const pace = new MeasuredPace()
+    const batchStart = new BatchStart(() => pace.isSlow)
+    const ledger = await openLedger({ config, clock: ownClock, metrics, log, batchStart, pace })
     stops.push(() => ledger.close())
     // The time on which all nodes of a database agree.
     const { clock } = ledger

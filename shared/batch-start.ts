@@ -4,7 +4,15 @@
 export class BatchStart {
   #next: Promise<void> | null = null
   readonly #gatherings = new Set<Promise<void>>()
+  readonly #isSlow: () => boolean
   #gathered = 0
+
+  /** `isSlow`: whether commits wait long for a disk, so that it pays to wait longer for who comes along. */
+  constructor (isSlow: () => boolean = () => false) {
+    this.#isSlow = isSlow
+  }
+
+  get isSlow (): boolean { return this.#isSlow() }
 
   /** How many times somebody has gathered: who waits for less stops when it changes, and begins with them. */
   get gathered (): number { return this.#gathered }

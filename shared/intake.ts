@@ -13,10 +13,10 @@ const DEFAULT_MAX_BATCH = 1_000
 const RETRY_EVERY_MS = 100
 /** Messages at once from which on it pays to wait for more. */
 const FEW = 4
-/** How long at most, as a share of what the last batch took: of a short one, and of one that takes longer than five times `GATHER_MS`, as on a slow disk. */
+/** How long at most, as a share of what the last batch took, and in all; where commits are slow, it may be this share instead. */
 const GATHER_SHARE = 0.5
-const GATHER_MS = 1
-const LONG_GATHER_SHARE = 0.2
+const LONGEST_GATHER_MS = 1
+const SLOW_GATHER_SHARE = 0.2
 /** How long `abandon` may take before the connections are closed anyway. */
 const ABANDON_WITHIN_MS = 1_000
 
@@ -126,7 +126,7 @@ export class Intake<Ticket> {
     const expected = answered.length + this.#deliveries.length
     const { waitsForCommit } = this.#parts.consumer
     if (expected >= FEW) {
-      const untilMs = performance.now() + Math.min(tookMs * GATHER_SHARE, Math.max(GATHER_MS, tookMs * LONG_GATHER_SHARE))
+      const untilMs = performance.now() + Math.min(tookMs * GATHER_SHARE, Math.max(LONGEST_GATHER_MS, this.#batchStart.isSlow ? tookMs * SLOW_GATHER_SHARE : 0))
       if (waitsForCommit !== undefined && answered.some(waitsForCommit)) {
         await this.#batchStart.readyAfter(this.#untilBack(expected, untilMs, () => false))
         return

@@ -2,6 +2,7 @@
 import { Writable } from 'node:stream'
 import { pino } from 'pino'
 import { describe, expect, test } from 'vitest'
+import { BatchStart } from '../../shared/batch-start.js'
 import { ACCEPTED, type Consumer, type Delivery, type Outcome } from '../../shared/bus.js'
 import { UnavailableError } from '../../shared/errors.js'
 import { Intake, type Settlement } from '../../shared/intake.js'
@@ -19,7 +20,7 @@ interface Call {
 }
 
 /** An intake whose consumer the test plays, and everything that came of it. */
-function build (limits: Pick<Consumer, 'holdMs' | 'maxBatch' | 'abandon' | 'atOnce'> = {}) {
+function build (limits: Pick<Consumer, 'holdMs' | 'maxBatch' | 'abandon' | 'atOnce'> = {}, batchStart = new BatchStart()) {
   const clock = new ManualClock()
   const metrics = createMetrics()
   const calls: Call[] = []
@@ -54,7 +55,7 @@ function build (limits: Pick<Consumer, 'holdMs' | 'maxBatch' | 'abandon' | 'atOn
     }
   }))
   const intake = new Intake<string>({
-    consumer, filter: 'lots/+/sensor', clock, log, metrics,
+    batchStart, consumer, filter: 'lots/+/sensor', clock, log, metrics,
     settle: (tickets, settlements) => {
       expect(settlements).toHaveLength(tickets.length)
       settled.push(...tickets.map((ticket, i): [string, Settlement] => [ticket, settlements[i] ?? UNAVAILABLE]))
@@ -105,9 +106,9 @@ describe('batches', () => {
 
   test.each([
     ['a short one', 4, 0],
-    ['one that takes long, and its senders 3 ms', 40, 3]
+    ['one that takes long since the disk is slow, and its senders 3 ms', 40, 3]
   ])('senders that were just answered come into the next batch together with those who wait: %s', async (_, batchMs, backAfterMs) => {
-    const { push, call } = build()
+    const { push, call } = build({}, new BatchStart(() => backAfterMs > 0))
     const turn = async (): Promise<void> => await new Promise(resolve => setImmediate(resolve))
     const last = async (ms: number): Promise<void> => { for (const startedMs = performance.now(); performance.now() - startedMs < ms;) await turn() }
     push('a', 'b', 'c')

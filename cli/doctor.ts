@@ -14,6 +14,7 @@ import { createRequester } from '../shared/requester.js'
 import { isFolderInUse } from '../storage/sqlite.js'
 import { accessChecks } from './access-checks.js'
 import { checkDatabase } from './database-check.js'
+import { checkDisk } from './disk-check.js'
 import { accessJson, accessText } from './access-table.js'
 import { shownChecks, type Check } from './check.js'
 import { loginOf, withLogin, type LoginOptions } from './client.js'
@@ -103,7 +104,7 @@ async function runChecks (config: Config, login: LoginOptions): Promise<Check[]>
   const needed = config.broker !== undefined
   const ports = service.answers || needed ? [] : [await checkPort('MQTT port', config.host, config.port), await checkPort('WebSocket port', config.host, config.wsPort)]
   if (config.httpPort !== undefined && !service.answers) ports.push(await checkPort('HTTP port', config.host, config.httpPort))
-  return [checkNode(), await checkFolder(config.data), ...config.database === undefined ? [] : [await checkDatabase(config.database)], ...await accessChecks(config), ...ports, service.answers || needed ? service.check : { ...service.check, ok: null }]
+  return [checkNode(), ...await checkData(config.data), ...config.database === undefined ? [] : [await checkDatabase(config.database)], ...await accessChecks(config), ...ports, service.answers || needed ? service.check : { ...service.check, ok: null }]
 }
 
 function checkNode (): Check {
@@ -112,12 +113,14 @@ function checkNode (): Check {
   return { name: 'Node.js', ok, said: ok ? process.version : `${process.version}; parkmq needs 20.19 or newer` }
 }
 
-async function checkFolder (data: string): Promise<Check> {
+/** The folder, and the disk that it is on where that can be written. */
+async function checkData (data: string): Promise<Check[]> {
+  const name = 'data folder'
   const path = resolve(data)
   try {
     const about = await stat(path).catch(() => null)
-    if (about !== null && !about.isDirectory()) return { name: 'data folder', ok: false, said: `${path} is a file; choose a folder with --data` }
-    if (about !== null && isFolderInUse(path)) return { name: 'data folder', ok: null, said: `${path} is in use by a running parkmq` }
+    if (about !== null && !about.isDirectory()) return [{ name, ok: false, said: `${path} is a file; choose a folder with --data` }]
+    if (about !== null && isFolderInUse(path)) return [{ name, ok: null, said: `${path} is in use by a running parkmq` }, await checkDisk(path)]
     const there = await access(path, constants.W_OK).then(() => path, async (error: NodeJS.ErrnoException) => {
       if (error.code !== 'ENOENT') throw error
       await access(dirname(path), constants.W_OK)
@@ -125,9 +128,10 @@ async function checkFolder (data: string): Promise<Check> {
     })
     const { bavail, bsize } = await statfs(there)
     const freeMb = Math.floor(bavail * bsize / 1e6)
-    return { name: 'data folder', ok: freeMb > 100, said: `${path}${there === path ? '' : ' (will be made)'}, ${freeMb} MB free${freeMb > 100 ? '' : ': make room, or choose another with --data'}` }
+    const folder: Check = { name, ok: freeMb > 100, said: `${path}${there === path ? '' : ' (will be made)'}, ${freeMb} MB free${freeMb > 100 ? '' : ': make room, or choose another with --data'}` }
+    return [folder, await checkDisk(there)]
   } catch (error) {
-    return { name: 'data folder', ok: false, said: `${path} cannot be written: ${messageOf(error)}; choose another with --data` }
+    return [{ name, ok: false, said: `${path} cannot be written: ${messageOf(error)}; choose another with --data` }]
   }
 }
 

@@ -2,7 +2,7 @@
 // is true, names the way out, and never a secret.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
@@ -10,6 +10,7 @@ import { describe, expect, test } from 'vitest'
 import { accessChecks } from '../../cli/access-checks.js'
 import { accessText } from '../../cli/access-table.js'
 import type { Check } from '../../cli/check.js'
+import { checkDisk } from '../../cli/disk-check.js'
 import { ACCESS, type Role } from '../../shared/access.js'
 import { Config } from '../../shared/config.js'
 import { isServicesOwn } from '../../shared/topics.js'
@@ -175,4 +176,11 @@ describe('doctor beside a running broker', () => {
     writeFileSync(join(folder, 'users.yaml'), 'users: []\n', { mode: 0o600 })
     expect(await doctor(folder, ['--users', 'users.yaml', '--host', '0.0.0.0', '--port', '0', '--ws-port', '0'])).toMatchObject({ code: 0, out: expect.stringMatching(/TLS +warn/) as string })
   })
+})
+
+test('doctor says how long the disk takes to sync, and of a folder that cannot be written why', async () => {
+  const folder = temporaryFolder()
+  expect(await checkDisk(folder)).toMatchObject({ name: 'disk', ok: true, said: expect.stringMatching(/^a sync takes \d+(\.\d+)? ms/) as string })
+  expect(readdirSync(folder)).toEqual([])
+  expect(await checkDisk(join(folder, 'absent'))).toMatchObject({ ok: false, said: expect.stringMatching(/absent cannot be written and synced: ENOENT/) as string })
 })

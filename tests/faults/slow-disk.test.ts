@@ -1,11 +1,14 @@
 // A disk that takes long to sync, below the real process: who needs no disk is served meanwhile, nothing is acknowledged before it is
 // there, and kill -9 in the middle loses and doubles nothing.
+import { spawnSync } from 'node:child_process'
+import { readdirSync } from 'node:fs'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import type { MqttClient } from 'mqtt'
+import type { Check } from '../../cli/check.js'
 import { connectMqtt } from '../../shared/mqtt-client.js'
 import { connectTestClient, testFolder } from '../support/app.js'
 import { lackedForFaults } from '../support/faulty-disk.js'
-import { startProcess, type ParkmqProcess } from '../support/process.js'
+import { PROGRAM, slowlySynced, startProcess, type ParkmqProcess } from '../support/process.js'
 
 const lacked = lackedForFaults()
 if (lacked !== null) console.warn(`skipped: tests with a slow disk need ${lacked}`)
@@ -44,6 +47,17 @@ describe.skipIf(lacked !== null)('a disk that syncs slowly', () => {
     expect(carried).toBeGreaterThan(5)
     expect(await client.request('lots', { lot: 'LOT-A' })).toMatchObject({ lots: [{ counted: 50 + KNOWN_AFTER + 1 }] })
     expect(await parkmq.stop()).toBe(0)
+  })
+
+  test('is called slow by `parkmq doctor`, with how slow it is', () => {
+    const folder = testFolder()
+    const [program, ...before] = slowlySynced(25)
+    const doctor = spawnSync(program, [...before, PROGRAM, 'doctor', '--json', '--data', folder], { encoding: 'utf8' })
+    const { checks } = JSON.parse(doctor.stdout) as { checks: Check[] }
+    const disk = checks.find(check => check.name === 'disk')
+    expect(disk).toMatchObject({ ok: true, warning: true })
+    expect(Number(/^a sync takes (\d+) ms: each acknowledgement/.exec(disk?.said ?? '')?.[1])).toBeGreaterThanOrEqual(25)
+    expect(readdirSync(folder)).toEqual([])
   })
 
   test('is survived by what was acknowledged when parkmq is killed in the middle of a commit', { timeout: 60_000 }, async () => {

@@ -61,7 +61,7 @@ export async function startProcess (data: string, args: readonly string[] = [], 
 }
 
 /** Node below strace, which looks at nothing else; the process is Node's own. */
-function slowlySynced (syncMs: number): readonly [string, ...string[]] {
+export function slowlySynced (syncMs: number): readonly [string, ...string[]] {
   const calls = 'fsync,fdatasync'
   return ['strace', '-D', '-f', '-qq', '--seccomp-bpf', '-o', '/dev/null', '-e', `trace=${calls}`, '-e', `inject=${calls}:delay_exit=${syncMs * 1_000}`, process.execPath]
 }

@@ -13,10 +13,14 @@ const DEFAULT_MAX_BATCH = 1_000
 const RETRY_EVERY_MS = 100
 /** Messages at once from which on it pays to wait for more. */
 const FEW = 4
-/** How long at most, as a share of what the last batch took, and in all; where commits are slow, it may be this share instead. */
+/** How long at most, as a share of what the last batch took, and in all. */
 const GATHER_SHARE = 0.5
 const LONGEST_GATHER_MS = 1
+/** The same where commits are slow: then a share of what one took may be more. */
 const SLOW_GATHER_SHARE = 0.2
+const LONGEST_SLOW_GATHER_MS = 10
+/** Who gathers for longer looks so often, in milliseconds; until then in each turn of the event loop. */
+const LOOK_EVERY_MS = 1
 /** How long `abandon` may take before the connections are closed anyway. */
 const ABANDON_WITHIN_MS = 1_000
 
@@ -123,10 +127,11 @@ export class Intake<Ticket> {
    * send at once. Other consumers wait with those whose senders wait for a commit; who gathers for less begins with them.
    */
   async #readyAgain (answered: readonly Delivery[], tookMs: number): Promise<void> {
-    const expected = answered.length + this.#deliveries.length
+    const expected = Math.min(answered.length + this.#deliveries.length, this.#maxBatch)
     const { waitsForCommit } = this.#parts.consumer
     if (expected >= FEW) {
-      const untilMs = performance.now() + Math.min(tookMs * GATHER_SHARE, Math.max(LONGEST_GATHER_MS, this.#batchStart.isSlow ? tookMs * SLOW_GATHER_SHARE : 0))
+      const longestMs = this.#batchStart.isSlow ? Math.min(Math.max(LONGEST_GATHER_MS, tookMs * SLOW_GATHER_SHARE), LONGEST_SLOW_GATHER_MS) : LONGEST_GATHER_MS
+      const untilMs = performance.now() + Math.min(tookMs * GATHER_SHARE, longestMs)
       if (waitsForCommit !== undefined && answered.some(waitsForCommit)) {
         await this.#batchStart.readyAfter(this.#untilBack(expected, untilMs, () => false))
         return
@@ -141,7 +146,8 @@ export class Intake<Ticket> {
   }
 
   async #untilBack (expected: number, untilMs: number, isOver: () => boolean): Promise<void> {
-    do await new Promise(resolve => setImmediate(resolve))
+    const lookUntilMs = performance.now() + LONGEST_GATHER_MS
+    do await new Promise(resolve => performance.now() < lookUntilMs ? setImmediate(resolve) : setTimeout(resolve, LOOK_EVERY_MS))
     while (this.#deliveries.length < expected && !isOver() && !this.#stopped && performance.now() < untilMs)
   }
 

@@ -30,8 +30,8 @@ export interface GroupCommitParts<Work> {
   /** Does and commits all of these or nothing; each is asked for when the one before it is done. */
   readonly commit: (works: AsyncIterable<Work>) => Promise<CommittedGroup>
   /**
-   * Asked after a group where others wait already: resolves when those who were told have had the time to come along. Null where they
-   * come first anyway, since the event loop did not turn in that commit.
+   * Asked after a group where others wait already: resolves when those who were told have had the time to come along. Null where
+   * commits are done at once: then they come along anyway.
    */
   readonly regather: () => Promise<void> | null
 }

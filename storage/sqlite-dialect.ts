@@ -40,6 +40,16 @@ class PacedSqliteDriver extends SqliteDriver {
     this.#changes = driver.prepare('select total_changes()').raw()
   }
 
+  /** Throws where libsql is not the one that this file knows, before anything is written. */
+  override async init (): Promise<void> {
+    await super.init()
+    try {
+      await this.#beside.exec('select 1')
+    } catch (cause) {
+      throw new Error('this libsql does not run statements beside the event loop as the one does that parkmq is made for; install the version in package-lock.json', { cause })
+    }
+  }
+
   override async commitTransaction (connection: DatabaseConnection): Promise<void> {
     const changes = this.#countChanges()
     if (changes === this.#changesBefore) {
@@ -47,10 +57,11 @@ class PacedSqliteDriver extends SqliteDriver {
       return
     }
     this.#changesBefore = changes
+    const { isBeside } = this.#pace
     const startedMs = performance.now()
-    if (this.#pace.isSlow) await this.#beside.exec('commit')
+    if (isBeside) await this.#beside.exec('commit')
     else await super.commitTransaction(connection)
-    this.#pace.took(performance.now() - startedMs)
+    this.#pace.took(performance.now() - startedMs, isBeside)
   }
 
   override async rollbackTransaction (connection: DatabaseConnection): Promise<void> {

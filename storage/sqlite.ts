@@ -1,5 +1,5 @@
 // Opens the ledger's SQLite file: one connection, WAL, every commit synced to disk before it returns, one process at a
-// time. Of the driver, nothing outside this file, broker-store.ts and backup/ knows.
+// time. Of the driver, nothing outside this file, sqlite-dialect.ts, broker-store.ts and backup/ knows.
 import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import Driver from 'libsql'
@@ -168,7 +168,12 @@ function cachingStatements (driver: Driver.Database): SqliteDatabase {
     prepare (text) {
       if (text === 'rollback') return rollback
       let statement = statements.get(text)
-      if (statement) return statement
+      if (statement) {
+        // The one that was not used for longest makes room.
+        statements.delete(text)
+        statements.set(text, statement)
+        return statement
+      }
       statement = driver.prepare(text)
       if (statements.size >= MOST_CACHED_STATEMENTS) statements.delete(statements.keys().next().value ?? '')
       statements.set(text, statement)

@@ -128,6 +128,18 @@ describe('batches', () => {
     expect(sizes).toContain(6)
   })
 
+  test('nobody is waited for who would not fit into the next batch', async () => {
+    const { push, call, calls } = build({ maxBatch: 4 }, new BatchStart(() => true))
+    const turn = async (): Promise<void> => await new Promise(resolve => setImmediate(resolve))
+    push('a', 'b', 'c', 'd', 'e', 'f', 'g', 'h')
+    const one = await call(0)
+    for (const startedMs = performance.now(); performance.now() - startedMs < 50;) await turn()
+    one.commit()
+    // Those of 10 ms would be hundreds.
+    for (let turns = 0; turns < 5 && calls.length < 2; turns++) await turn()
+    expect(calls[1]?.texts).toEqual(['e', 'f', 'g', 'h'])
+  })
+
   test('a batch has at most maxBatch deliveries', async () => {
     const { push, call } = build({ maxBatch: 2 })
     push('a', 'b', 'c', 'd', 'e')

@@ -59,8 +59,8 @@ export async function startParkmq (args: readonly string[] = [], { root = ROOT, 
   })
 }
 
-/** Node below strace, which looks at nothing else; the process is Node's own. */
-function slowlySynced (syncMs: number): [string, ...string[]] {
+/** Node below strace, which makes each sync take longer and looks at nothing else; the process is Node's own. */
+export function slowlySynced (syncMs: number): [string, ...string[]] {
   const calls = 'fsync,fdatasync'
   return ['strace', '-D', '-f', '-qq', '--seccomp-bpf', '-o', '/dev/null', '-e', `trace=${calls}`, '-e', `inject=${calls}:delay_exit=${syncMs * 1_000}`, process.execPath]
 }

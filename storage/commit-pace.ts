@@ -1,7 +1,7 @@
 // How long commits take, and so where they are done: at once, or beside the event loop.
 
 /**
- * From here on a commit is done beside the event loop, in milliseconds. To hand it over costs a tenth of that and more while the processors
+ * From here on a commit is done beside the event loop, in milliseconds. To hand it over costs up to an eighth of that while the processors
  * are busy, and a commit that takes less keeps nobody waiting for long (docs/decisions/022).
  */
 const SLOW_MS = 2.5

@@ -4,11 +4,12 @@ import { spawnSync } from 'node:child_process'
 import { readdirSync } from 'node:fs'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import type { MqttClient } from 'mqtt'
+import { slowlySynced } from '../../bench/processes.js'
 import type { Check } from '../../cli/check.js'
 import { connectMqtt } from '../../shared/mqtt-client.js'
 import { connectTestClient, testFolder } from '../support/app.js'
 import { lackedForFaults } from '../support/faulty-disk.js'
-import { PROGRAM, slowlySynced, startProcess, type ParkmqProcess } from '../support/process.js'
+import { PROGRAM, startProcess, type ParkmqProcess } from '../support/process.js'
 
 const lacked = lackedForFaults()
 if (lacked !== null) console.warn(`skipped: tests with a slow disk need ${lacked}`)

@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { onTestFinished } from 'vitest'
+import { slowlySynced } from '../../bench/processes.js'
 
 /** The compiled program (`npm run build`). */
 export const PROGRAM = fileURLToPath(new URL('../../bin/parkmq.js', import.meta.url))
@@ -27,7 +28,7 @@ export interface ProcessOptions {
 
 /** Starts the compiled program (`npm run build`) on free ports and waits until it is ready. */
 export async function startProcess (data: string, args: readonly string[] = [], { syncMs }: ProcessOptions = {}): Promise<ParkmqProcess> {
-  const [program, ...before] = syncMs === undefined ? [process.execPath] as const : slowlySynced(syncMs)
+  const [program, ...before] = syncMs === undefined ? [process.execPath] : slowlySynced(syncMs)
   const child = spawn(program, [...before, PROGRAM, 'start', '--port', '0', '--ws-port', '0', '--data', data, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
   const ended = once(child, 'exit') as Promise<[number | null]>
   onTestFinished(async () => {
@@ -58,10 +59,4 @@ export async function startProcess (data: string, args: readonly string[] = [], 
       return (await ended)[0]
     }
   }
-}
-
-/** Node below strace, which looks at nothing else; the process is Node's own. */
-export function slowlySynced (syncMs: number): readonly [string, ...string[]] {
-  const calls = 'fsync,fdatasync'
-  return ['strace', '-D', '-f', '-qq', '--seccomp-bpf', '-o', '/dev/null', '-e', `trace=${calls}`, '-e', `inject=${calls}:delay_exit=${syncMs * 1_000}`, process.execPath]
 }

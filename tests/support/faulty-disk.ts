@@ -29,9 +29,19 @@ export async function fillDisk (disk: string): Promise<Fault> {
 
 /** Lets one system call of the process fail with `error` wherever it touches `database` or its log. */
 export function failing (database: string, call: string, error: string): BeginFault {
+  return injecting(database, call, `error=${error}`)
+}
+
+/** Lets each sync of `database` or its log take longer, in milliseconds. */
+export function syncingSlowly (database: string, syncMs: number): BeginFault {
+  return injecting(database, 'fdatasync,fsync', `delay_exit=${syncMs * 1_000}`)
+}
+
+/** `what` happens at one system call: see `--inject` of strace(1). */
+function injecting (database: string, call: string, what: string): BeginFault {
   return async (disk, process) => {
     const files = [database, `${database}-wal`].flatMap(name => ['-P', join(disk, name)])
-    const strace = spawn('strace', ['-f', '-p', String(process.pid), ...files, '-e', `trace=${call}`, '-e', `inject=${call}:error=${error}`, '-o', '/dev/null'], { stdio: ['ignore', 'ignore', 'pipe'] })
+    const strace = spawn('strace', ['-f', '-p', String(process.pid), ...files, '-e', `trace=${call}`, '-e', `inject=${call}:${what}`, '-o', '/dev/null'], { stdio: ['ignore', 'ignore', 'pipe'] })
     const ended = once(strace, 'exit')
     onTestFinished(() => { strace.kill('SIGKILL') })
     await new Promise<void>((resolve, reject) => {

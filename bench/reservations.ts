@@ -1,5 +1,5 @@
 // `reservations`: what a driver waits for when one lot has a hundred thousand bookings to come: its availability for a
-// week, and `book` from 16 clients at once.
+// week, a page of a list of what is rare among them, which others wait for as well, and `book` from 16 clients at once.
 import { systemClock } from '../shared/clock.js'
 import { Config } from '../shared/config.js'
 import type { Id } from '../shared/lot.js'
@@ -12,7 +12,7 @@ import { NewLot } from '../shared/schemas.js'
 import { moveCursor } from '../storage/audit.js'
 import { openLedger } from '../storage/open.js'
 import { newLatency, say, whole } from './figures.js'
-import { latencyOf, recordMs, sayLatency } from './latency.js'
+import { latencyOf, recordMs, sayLatency, type Latency } from './latency.js'
 import { newFolder, startParkmq, type Target } from './processes.js'
 import { RequestGenerator } from './request-generator.js'
 
@@ -23,6 +23,7 @@ const DAYS = 90
 const CLIENTS = 16
 const REQUESTS = 16_000
 const WEEKS = 200
+const PAGES = 100
 const AT_ONCE = 1_000
 const MINUTE_MS = 60_000
 const DAY_MS = 24 * 60 * MINUTE_MS
@@ -35,6 +36,7 @@ export async function reservations (): Promise<void> {
   const generator = new RequestGenerator()
   try {
     await askWeeks(parkmq, startMs)
+    await askPages(parkmq)
     const figures = await generator.run({ ports: { port: parkmq.port, wsPort: null }, answers: 'replies', clients: CLIENTS, workload: 'bookings', lots: [LOT], requestIds: true, seed: 1, pace: { type: 'closed', requests: REQUESTS } })
     const { book } = figures.latency
     if (!book || figures.answered !== REQUESTS) throw new Error(`${figures.answered} of ${REQUESTS} requests were answered`)
@@ -68,25 +70,41 @@ function booking (n: number, startMs: number): Reservation {
   const toMs = fromMs + (60 + n % 181) * MINUTE_MS
   return {
     id: `R-${String(n).padStart(12, '0')}`, kind: 'booking', lot: LOT, plate: `P${n}`, status: 'booked', fromMs, toMs, originalToMs: toMs,
-    dueAtMs: fromMs, secretHash: '', owner: null, madeAtMs: startMs
+    dueAtMs: fromMs, secretHash: '', owner: null, madeAtMs: startMs - (RESERVATIONS - n) * 1_000
   }
 }
 
 /** The availability of weeks of the lot. */
-async function askWeeks ({ port, readyMs }: Target, startMs: number): Promise<void> {
+async function askWeeks (parkmq: Target, startMs: number): Promise<void> {
+  const week = (n: number): object => {
+    const fromMs = startMs + (n * 13 % (DAYS - 7)) * DAY_MS
+    return { lot: LOT, days: Array.from({ length: 7 }, (_, day) => new Date(fromMs + day * DAY_MS).toISOString().slice(0, 10)) }
+  }
+  const { firstMs, others } = await askEach(parkmq, 'availability', Array.from({ length: WEEKS + 1 }, (_, n) => week(n)))
+  say(`reservations: ${whole(RESERVATIONS)} in one lot, ready in ${Math.round(parkmq.readyMs)} ms; availability of a week: first ${firstMs.toFixed(1)} ms, then ${sayLatency(others)}`)
+}
+
+/** A page of what is not there, and so as long as a page can take. */
+async function askPages (parkmq: Target): Promise<void> {
+  const { firstMs, others } = await askEach(parkmq, 'list', new Array<object>(PAGES + 1).fill({ status: 'overstayed' }))
+  say(`reservations: list of a status that none has: a page after ${firstMs.toFixed(1)} ms, then ${sayLatency(others)}`)
+}
+
+/** One after the other. */
+async function askEach ({ port }: Target, method: string, bodies: readonly object[]): Promise<{ firstMs: number, others: Latency }> {
   const client = await connectMqtt(`mqtt://127.0.0.1:${port}`)
   const requester = await createRequester(client)
-  const ask = async (n: number): Promise<number> => {
-    const fromMs = startMs + (n * 13 % (DAYS - 7)) * DAY_MS
+  const tookMs: number[] = []
+  for (const body of bodies) {
     const beganMs = performance.now()
-    const reply = await requester.request('availability', { lot: LOT, days: Array.from({ length: 7 }, (_, day) => new Date(fromMs + day * DAY_MS).toISOString().slice(0, 10)) })
-    if (!reply.ok) throw new Error(`availability: ${reply.error.message}`)
-    return performance.now() - beganMs
+    const reply = await requester.request(method, body)
+    if (!reply.ok) throw new Error(`${method}: ${reply.error.message}`)
+    tookMs.push(performance.now() - beganMs)
   }
-  const firstMs = await ask(0)
-  const weeks = newLatency()
-  for (let n = 1; n <= WEEKS; n++) recordMs(weeks, await ask(n))
   await requester.close()
   await endMqtt(client)
-  say(`reservations: ${whole(RESERVATIONS)} in one lot, ready in ${Math.round(readyMs)} ms; availability of a week: first ${firstMs.toFixed(1)} ms, then ${sayLatency(latencyOf(weeks))}`)
+  const [firstMs = 0, ...rest] = tookMs
+  const others = newLatency()
+  for (const ms of rest) recordMs(others, ms)
+  return { firstMs, others: latencyOf(others) }
 }

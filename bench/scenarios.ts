@@ -39,7 +39,7 @@ const REQUEST_OPTIONS = ['rounds', 'seconds', 'clients', 'systems', 'rate', 'lot
 export const SCENARIOS: Readonly<Record<string, Scenario>> = {
   ingest: { run: ingest, help: 'sensor messages committed before PUBACK, beside brokers that merely forward them and a hand-written service', takes: '1 min', options: ['rounds', 'publishers', 'window', 'messages', 'systems', 'tls'] },
   requests: { run: requests, help: 'reserve and cancel, one client, one at a time', takes: '10 s', options: [] },
-  reservations: { run: reservations, help: 'a lot with 100,000 bookings to come: availability of a week, and book from 16 clients', takes: '30 s', options: [] },
+  reservations: { run: reservations, help: 'a lot with 100,000 bookings to come: availability of a week, a page of a list, and book from 16 clients', takes: '30 s', options: [] },
   start: { run: starting, help: 'time to ready and memory with 4 and with 10,000 lots', takes: '10 s', options: [] },
   restart: { run: restart, help: 'time to ready after kill -9 by lots, by reservations in the history and by reservations to come', takes: '4 min', options: ['rounds', 'lots', 'reservations'] },
   scale: { run: scale, help: 'what a sensor message, a lot and a connection cost, up to 100,000 lots, 1,000,000 sensors and 5,000 connections', takes: '3 min', options: ['rounds', 'lots', 'messages', 'connections', 'seed'] },

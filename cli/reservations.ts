@@ -1,7 +1,7 @@
 // `reserve`, `cancel`, `arrive`, `depart`, `get` and `list`. Bookings and waiting are in bookings.ts.
 import { Option, type Command } from 'commander'
 import { RESERVATION_STATUSES } from '../shared/reservation.js'
-import { Plate, type RequestBody } from '../shared/schemas.js'
+import { Plate, type Reply, type RequestBody } from '../shared/schemas.js'
 import { get, reserve, statusText, step, type Shown, type Which } from './acts.js'
 import { clientCommand, seconds, UsageError, wholeNumber, type ClientOptions } from './client.js'
 import { doAndPrint, done, type Desk, type Done } from './desk.js'
@@ -63,16 +63,18 @@ function getCommand (): Command {
     })
 }
 
-/** What `list` shows; absent parts restrict nothing. */
-export type ListFilter = Partial<Record<keyof RequestBody<'list'>, unknown>>
+/** As it is typed: parkmq checks it. Absent parts restrict nothing. */
+interface ListFilter extends Partial<Record<keyof RequestBody<'list'>, unknown>> {
+  readonly limit: number
+}
 
 function listCommand (): Command {
-  return clientCommand('list', 'list reservations')
+  return clientCommand('list', 'list reservations, the newest first')
     .option('--lot <lot>', 'only of this lot')
     .option('--plate <plate>', 'only of this plate')
     .addOption(new Option('--status <status>', 'only with this status').choices(RESERVATION_STATUSES))
     .option('--limit <n>', 'at most so many, up to 1000', '100')
-    .option('--after <reservation>', 'the next page: those after the last of this one')
+    .option('--after <next>', 'the next page: what this one says at its end')
     .addHelpText('after', '\nTimes are those of each lot\'s own clock.\n\nExample:\n  parkmq list --plate ABC123 --status waiting')
     .action(async ({ lot, plate, status, limit, after, ...options }: ClientOptions & { lot?: string, plate?: string, status?: string, limit: string, after?: string }) => {
       const filter = { limit: wholeNumber(limit, '--limit'), lot, plate, status, after }
@@ -80,12 +82,29 @@ function listCommand (): Command {
     })
 }
 
-export async function list (desk: Desk, filter: ListFilter): Promise<Done> {
-  const reply = await desk.call('list', filter)
-  return await done<{ reservations: Shown[], next?: string }>(reply, async ({ reservations, next }) => {
+interface Listed {
+  readonly reservations: readonly Shown[]
+  readonly next?: string
+}
+
+async function list (desk: Desk, filter: ListFilter): Promise<Done> {
+  return await done<Listed>(await fullPage(desk, filter), async ({ reservations, next }) => {
     if (reservations.length === 0) return 'no reservations'
     return await reservationTable(desk, reservations) + (next === undefined ? '' : `\nthere are more: --after ${next}`)
   })
+}
+
+/** parkmq looks at a part of a long history at a time: what it gives may be few, or none, and still not be the last. */
+async function fullPage (desk: Desk, { limit, after, ...which }: ListFilter): Promise<Reply> {
+  const reservations: Shown[] = []
+  for (let next = after; ;) {
+    const reply = await desk.call('list', { ...which, limit: limit - reservations.length, after: next })
+    if (!reply.ok) return reply
+    const page = reply.result as Listed
+    reservations.push(...page.reservations)
+    next = page.next
+    if (next === undefined || reservations.length >= limit) return { ok: true, result: { ...page, reservations } }
+  }
 }
 
 async function reservationTable (desk: Desk, reservations: readonly Shown[]): Promise<string> {

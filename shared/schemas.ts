@@ -53,6 +53,8 @@ export const TimeZone = z.string().max(64).refine(isTimeZone, { error: 'is no ti
 export const BayState = z.enum(['free', 'taken', 'unknown'])
 export const Quality = z.enum(['live', 'stale', 'suspect', 'unknown'])
 export const ReservationStatus = z.enum(RESERVATION_STATUSES)
+/** Where a page of `list` ends: the time at which a reservation was made, and its id. */
+const Listed = z.string().max(64).regex(/^\d{1,15}(?:\.R-[0-9A-Z]+)?$/, { error: 'must be the `next` of an earlier page' })
 
 // What a sensor may say on lots/{lot}/sensor, besides the bare delta.
 
@@ -206,7 +208,7 @@ export const REQUESTS = {
   arrive: Which,
   depart: Which,
   get: byReservation,
-  list: z.object({ lot: Id.optional(), plate: Plate.optional(), status: ReservationStatus.optional(), after: text(64).optional(), limit: z.int().min(1).max(MAX_LISTED).default(100) }),
+  list: z.object({ lot: Id.optional(), plate: Plate.optional(), status: ReservationStatus.optional(), after: Listed.optional(), limit: z.int().min(1).max(MAX_LISTED).default(100) }),
   'lot.add': NewLot,
   'lot.set': z.object({
     lot: Id, name: LotSettings.name.optional(), capacity: LotSettings.capacity.optional(), buffer: LotSettings.buffer.optional(),

@@ -34,18 +34,9 @@ export function jsonRows (engine: Engine, columns: readonly (readonly [name: str
  * for a hundred rows, and would rather read a table of ten thousand than look a hundred keys up in it; what has an offset is done for each.
  * `locks`: there, each row is locked in the order of `given`, and comes as it is when that is done.
  */
-export function lookUp (engine: Engine, given: RawBuilder<unknown>, table: keyof Tables, where: RawBuilder<unknown>, locks = false): RawBuilder<unknown> {
-  if (engine === 'sqlite') return sql`${given} as given join ${sql.table(table)} as t on ${where}`
+export function lookUp (engine: Engine, given: RawBuilder<unknown>, table: keyof Tables, where: RawBuilder<unknown>, { index, locks = false }: Omit<Narrowed, 'where'> = {}): RawBuilder<unknown> {
+  if (engine === 'sqlite') return sql`${given} as given join ${sql.table(table)} as t ${index === undefined ? sql`` : sql`indexed by ${sql.ref(index)} `}on ${where}`
   return sql`${given} as given cross join lateral (select * from ${sql.table(table)} as t where ${where} offset 0${sql.raw(locks ? ' for update' : '')}) as t`
-}
-
-/** Runs a query that no index answers, in a transaction: connections to PostgreSQL otherwise go by indexes, at any price (postgres-pool.ts). */
-export async function readThrough<T> ({ kysely, engine }: Database, query: () => Promise<T>): Promise<T> {
-  if (engine === 'sqlite') return await query()
-  await sql`set local enable_seqscan = on`.execute(kysely)
-  const result = await query()
-  await sql`set local enable_seqscan = off`.execute(kysely)
-  return result
 }
 
 /**
@@ -71,6 +62,8 @@ function statement<R> ({ kysely, engine }: Database, shape: string, json: string
 export interface Narrowed {
   /** SQL that is written in this project, never a value. Default: nothing. */
   readonly where?: string
+  /** The index that leaves few rows. PostgreSQL finds it by its figures of the table; SQLite has none, and takes any that begins with a key. */
+  readonly index?: string
   /** As of `lookUp`. Default false. */
   readonly locks?: boolean
 }
@@ -80,15 +73,15 @@ export interface Narrowed {
  * come back as one JSON text as well: from the driver, a row of its own costs twice as much.
  */
 export function byKeys<T extends keyof Tables, K extends keyof Tables[T] & string> (
-  database: Database, table: T, keys: readonly K[], values: readonly (readonly Cell[])[], { where = 'true', locks = false }: Narrowed = {}
+  database: Database, table: T, keys: readonly K[], values: readonly (readonly Cell[])[], { where = 'true', ...how }: Narrowed = {}
 ): Question<Tables[T][]> {
   const columns = Object.keys(COLUMN_TYPES[table]) as (keyof Tables[T] & string)[]
-  const query = values.length === 0 ? null : statement(database, `select ${table} ${keys.join(' ')} ${where} ${locks ? 'locked' : ''}`, JSON.stringify(values), () => {
+  const query = values.length === 0 ? null : statement(database, `select ${table} ${keys.join(' ')} ${where} ${how.index ?? ''} ${how.locks ? 'locked' : ''}`, JSON.stringify(values), () => {
     const given = jsonRows(database.engine, keys.map(key => [key, COLUMN_TYPES[table][key]]), [])
     const on = sql.join(keys.map(key => sql`t.${sql.ref(key)} = given.${sql.ref(key)}`), sql` and `)
     const [array, all] = database.engine === 'sqlite' ? ['json_array', 'json_group_array'] : ['json_build_array', 'json_agg']
     const row = sql.join(columns.map(column => sql`t.${sql.ref(column)}`))
-    return sql`select ${sql.raw(all)}(${sql.raw(array)}(${row})) as found from ${lookUp(database.engine, given, table, sql`${on} and ${sql.raw(where)}`, locks)}`
+    return sql`select ${sql.raw(all)}(${sql.raw(array)}(${row})) as found from ${lookUp(database.engine, given, table, sql`${on} and ${sql.raw(where)}`, how)}`
   })
   return {
     query,

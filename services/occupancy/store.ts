@@ -1,9 +1,11 @@
 // The occupancy service's own rows of the ledger: sensor identities and bays, read and written by the batch.
+import { sql } from 'kysely'
 import type { Id, Lot } from '../../shared/lot.js'
 import { LIVE_STATUSES, type Reservation } from '../../shared/reservation.js'
-import { reservationOf } from '../../storage/records.js'
+import { livePlates } from '../../storage/live-plates.js'
 import { ask, type Question } from '../../storage/questions.js'
-import { byKeys, readThrough, selectByKeys, upsert, type Database } from '../../storage/rows.js'
+import { reservationOf } from '../../storage/records.js'
+import { byKeys, selectByKeys, upsert, type Database } from '../../storage/rows.js'
 import { CAR_IS_HERE, type BaysTable, type ReservationsTable, type SensorsTable } from '../../storage/tables.js'
 import type { LedgerTransaction } from '../../storage/transaction.js'
 import type { Bay, SensorMessage } from './core.js'
@@ -132,7 +134,7 @@ function bayRowsOf (database: Database, lots: readonly Id[]): Question<BaysTable
 function ofPlates (database: Database, messages: readonly SensorMessage[]): Question<ReservationsTable[]> {
   const plates = new Map<string, [Id, string]>()
   for (const message of messages) if (message.type === 'delta' && message.plate !== null) plates.set(`${message.lot}/${message.plate}`, [message.lot, message.plate])
-  return byKeys(database, 'reservations', ['lot', 'plate'], [...plates.values()], { where: 't.due_at_ms is not null' })
+  return livePlates(database, [...plates.values()])
 }
 
 /** The reservations that a message may concern, the oldest first. */
@@ -179,18 +181,39 @@ export async function saveSensors (database: Database, sensors: readonly Sensor[
   await upsert(database, 'sensors', ['lot', 'sensor'], sensors.map(rowOfSensor))
 }
 
-/** At most `limit` lots that have been silent since `beforeMs` and are not told of as such. */
-export async function silentLots ({ kysely }: Database, beforeMs: number, limit: number): Promise<Id[]> {
-  const rows = await kysely.selectFrom('lots').select('id').where('quality', 'not in', ['stale', 'unknown']).where('heard_at_ms', '<=', beforeMs).limit(limit).execute()
-  return rows.map(row => row.id)
+/** What a look at a part of a table has found, and where the next part begins; null behind the last one. */
+export interface Part<T, Place> {
+  readonly found: readonly T[]
+  readonly next: Place | null
 }
 
-/** Forgets at most `limit` sensors not heard since `beforeMs`. Returns how many. */
-export async function pruneSensors (database: Database, beforeMs: number, limit: number): Promise<number> {
-  const { kysely } = database
-  const old = await readThrough(database, async () => await kysely.selectFrom('sensors').select(['lot', 'sensor']).where('heard_at_ms', '<', beforeMs).limit(limit).execute())
+/**
+ * Lots that have been silent since `beforeMs` and are not told of as such, among the `count` that follow `after`: no index is worth what
+ * it would cost at each message, and all of a hundred thousand at once would hold everybody up.
+ */
+export async function silentLots ({ kysely }: Database, beforeMs: number, after: Id | null, count: number): Promise<Part<Id, Id>> {
+  const following = kysely.selectFrom('lots').select('id').$if(after !== null, query => query.where('id', '>', after as Id))
+  const last = await following.orderBy('id').offset(count - 1).limit(1).executeTakeFirst()
+  const rows = await following.$if(last !== undefined, query => query.where('id', '<=', last?.id as Id))
+    .where('quality', 'not in', ['stale', 'unknown']).where('heard_at_ms', '<=', beforeMs).execute()
+  return { found: rows.map(row => row.id), next: last?.id ?? null }
+}
+
+/** Names a sensor. */
+export interface SensorName {
+  readonly lot: Id
+  readonly sensor: Id
+}
+
+/** Forgets at most `limit` sensors not heard since `beforeMs`, among the `count` that follow `after`. Returns those that it forgot. */
+export async function pruneSensors ({ kysely }: Database, beforeMs: number, after: SensorName | null, { count, limit }: { readonly count: number, readonly limit: number }): Promise<Part<SensorName, SensorName>> {
+  const following = kysely.selectFrom('sensors').select(['lot', 'sensor'])
+    .$if(after !== null, query => query.where(sql<boolean>`(lot, sensor) > (${after?.lot}, ${after?.sensor})`)).orderBy('lot').orderBy('sensor')
+  const last = await following.offset(count - 1).limit(1).executeTakeFirst()
+  const old = await following.$if(last !== undefined, query => query.where(sql<boolean>`(lot, sensor) <= (${last?.lot}, ${last?.sensor})`))
+    .where('heard_at_ms', '<', beforeMs).limit(limit).execute()
   for (const { lot, sensor } of old) await kysely.deleteFrom('sensors').where('lot', '=', lot).where('sensor', '=', sensor).where('heard_at_ms', '<', beforeMs).execute()
-  return old.length
+  return { found: old, next: (old.length === limit ? old.at(-1) : last) ?? null }
 }
 
 function sensorKey (lot: Id, sensor: Id): string {

@@ -10,9 +10,11 @@ import type { Ledger } from '../../storage/ledger.js'
 import type { Id } from '../../shared/lot.js'
 import { lapse } from './core.js'
 import { tellGap } from './sequence.js'
-import { baysOf, pruneSensors, saveBays, saveSensors, sensorsWithGap, sensorsWithoutWord, silentLots } from './store.js'
+import { baysOf, pruneSensors, saveBays, saveSensors, sensorsWithGap, sensorsWithoutWord, silentLots, type SensorName } from './store.js'
 
 const AT_ONCE = 500
+/** Rows that are looked at without a turn of the event loop: some 5 ms. */
+const LOOKED_AT_ONCE = 5_000
 const PRUNE_EVERY_MS = 60_000
 /** A word that lapses is told at most so late. */
 const LAPSES_EVERY_MS = 500
@@ -34,22 +36,27 @@ function lookEveryMs (timeMs: number, mostMs: number): number {
 export async function catchUp (parts: WatchParts): Promise<void> {
   await untilFew(() => tellGaps(parts))
   await untilFew(() => tellLapses(parts))
-  await untilFew(() => tellSilence(parts))
+  await tellSilence(parts)
 }
 
 export function startWatch (parts: WatchParts): Repeating {
   const { clock, log, times } = parts
+  const forget = forgetting(parts)
   const tasks = [
     every(lookEveryMs(times.gapGraceMs, 1_000), 'gaps', clock, log, async () => await untilFew(() => tellGaps(parts))),
     every(LAPSES_EVERY_MS, 'lapses', clock, log, async () => await untilFew(() => tellLapses(parts))),
-    every(lookEveryMs(times.staleAfterMs, 10_000), 'silence', clock, log, async () => await untilFew(() => tellSilence(parts))),
-    every(PRUNE_EVERY_MS, 'forgetting', clock, log, async () => await untilFew(() => prune(parts)))
+    every(lookEveryMs(times.staleAfterMs, 10_000), 'silence', clock, log, async () => await tellSilence(parts)),
+    every(PRUNE_EVERY_MS, 'forgetting', clock, log, async () => await forget())
   ]
   return { stop: async () => { await Promise.all(tasks.map(task => task.stop())) } }
 }
 
 async function untilFew (step: () => Promise<number>): Promise<void> {
-  while (await step() >= AT_ONCE) await new Promise(resolve => setImmediate(resolve))
+  while (await step() >= AT_ONCE) await turn()
+}
+
+async function turn (): Promise<void> {
+  await new Promise(resolve => setImmediate(resolve))
 }
 
 async function tellGaps ({ ledger, clock, metrics }: WatchParts): Promise<number> {
@@ -103,9 +110,21 @@ async function tellLapses ({ ledger, clock }: WatchParts): Promise<number> {
   })
 }
 
-async function tellSilence ({ ledger, clock, times }: WatchParts): Promise<number> {
-  const silent = await ledger.read(async database => await silentLots(database, clock.nowMs() - times.staleAfterMs, AT_ONCE))
-  if (silent.length === 0) return 0
+async function tellSilence (parts: WatchParts): Promise<void> {
+  const { ledger, clock, times } = parts
+  for (let after: Id | null = null; ;) {
+    const { found, next } = await ledger.read(async database => await silentLots(database, clock.nowMs() - times.staleAfterMs, after, LOOKED_AT_ONCE))
+    for (let first = 0; first < found.length; first += AT_ONCE) {
+      await makeStale(parts, found.slice(first, first + AT_ONCE))
+      await turn()
+    }
+    if (next === null) return
+    after = next
+    await turn()
+  }
+}
+
+async function makeStale ({ ledger }: WatchParts, silent: readonly Id[]): Promise<void> {
   await ledger.transact('occupancy', async tx => {
     await tx.load(silent)
     // Writing the lot is enough: its quality is worked out anew whenever it is written.
@@ -115,12 +134,17 @@ async function tellSilence ({ ledger, clock, times }: WatchParts): Promise<numbe
       if (lot && lot.quality !== 'stale') tx.setLot(lot)
     }
   })
-  return silent.length
 }
 
-async function prune ({ ledger, clock, times }: WatchParts): Promise<number> {
-  return await ledger.transact('occupancy', async tx => Math.max(
-    await pruneAudit(tx.database, clock.nowMs() - times.auditMs, AT_ONCE),
-    await pruneSensors(tx.database, clock.nowMs() - times.sensorMs, AT_ONCE)
-  ))
+/** What forgets old lines of the audit, and old sensors among those that follow the ones it looked at before: it need not be prompt. */
+function forgetting ({ ledger, clock, times }: WatchParts): () => Promise<void> {
+  let after: SensorName | null = null
+  return async () => {
+    await untilFew(async () => await ledger.transact('occupancy', async tx => await pruneAudit(tx.database, clock.nowMs() - times.auditMs, AT_ONCE)))
+    await untilFew(async () => {
+      const { found, next } = await ledger.transact('occupancy', async tx => await pruneSensors(tx.database, clock.nowMs() - times.sensorMs, after, { count: LOOKED_AT_ONCE, limit: AT_ONCE }))
+      after = next
+      return found.length
+    })
+  }
 }

@@ -10,8 +10,9 @@ import { answered, availabilityAnswer, refusedAnswer, type Answer } from './answ
 import { dayAnswer, windowAnswer } from './availability.js'
 import { dayOf, windowOfMinutes } from './calendar.js'
 import { refuse } from './core.js'
+import { listReservations } from './listing.js'
 import type { Request } from './requests.js'
-import { listLots, listReservations, lotsWithDue } from './store.js'
+import { listLots, lotsWithDue } from './store.js'
 import { placeIn, unknownLot, type Work } from './work.js'
 
 /** `lots` and `availability` of now. */
@@ -52,9 +53,8 @@ export async function listAnswer (tx: LedgerTransaction, request: Request, body:
   await tx.flush()
   // Where no user is known, nobody's own can be told apart.
   const owner = request.role !== null && ACCESS[request.role].lists === 'own' ? request.user : null
-  const found = await listReservations(tx.database, body, owner)
-  const last = found.length === body.limit ? found.at(-1)?.id : undefined
-  return answered({ reservations: found.map(shownReservation), ...(last !== undefined && { next: last }) })
+  const { reservations, next } = await listReservations(tx.database, body, owner)
+  return answered({ reservations: reservations.map(shownReservation), ...(next !== null && { next }) })
 }
 
 export async function auditAnswer (tx: LedgerTransaction, { since, until, ...which }: RequestBody<'audit'>): Promise<Answer> {

@@ -2,11 +2,11 @@
 import { sql } from 'kysely'
 import type { Id } from '../../shared/lot.js'
 import type { Reservation } from '../../shared/reservation.js'
-import type { RequestBody } from '../../shared/schemas.js'
 import { lotOf, reservationOf } from '../../storage/records.js'
+import { livePlates } from '../../storage/live-plates.js'
 import { lockedLots } from '../../storage/locks.js'
 import type { Question } from '../../storage/questions.js'
-import { byKeys, readThrough, type Database } from '../../storage/rows.js'
+import { byKeys, type Database } from '../../storage/rows.js'
 import type { ReservationsTable } from '../../storage/tables.js'
 import type { LedgerTransaction } from '../../storage/transaction.js'
 import type { Lot } from '../../shared/lot.js'
@@ -74,13 +74,17 @@ export async function loadFor (tx: LedgerTransaction, requests: readonly Request
 function namedIn (database: Database, { byId, byPlate }: Needs): Question<ReservationsTable[]>[] {
   return [
     byKeys(database, 'reservations', ['id'], [...byId].map(id => [id])),
-    byKeys(database, 'reservations', ['lot', 'plate'], [...byPlate.values()], { where: 't.due_at_ms is not null' })
+    livePlates(database, [...byPlate.values()])
   ].filter(({ query }) => query !== null)
 }
 
-/** The newest reservations of a plate, for telling how they ended: a plate may have thousands. */
-export async function newestOf ({ kysely }: Database, lot: Id, plate: string): Promise<Reservation[]> {
-  const rows = await kysely.selectFrom('reservations').selectAll().where('lot', '=', lot).where('plate', '=', plate).orderBy('made_at_ms', 'desc').limit(20).execute()
+/** Ended reservations of a plate that are looked at: it may have thousands. */
+const ENDED_LOOKED_AT = 200
+
+/** The newest reservations of a plate in a lot that have ended, for telling how. */
+export async function newestEnded ({ kysely }: Database, lot: Id, plate: string): Promise<Reservation[]> {
+  const ended = kysely.selectFrom('reservations').selectAll().where('plate', '=', plate).where('due_at_ms', 'is', null).orderBy('made_at_ms', 'desc').limit(ENDED_LOOKED_AT)
+  const rows = await kysely.selectFrom(ended.as('ended')).selectAll().where('lot', '=', lot).limit(20).execute()
   return rows.map(reservationOf)
 }
 
@@ -90,19 +94,6 @@ export async function listLots ({ kysely }: Database, after: Id | undefined, lim
     .$if(after !== undefined, query => query.where('id', '>', after as Id))
     .orderBy('id').limit(limit).execute()
   return rows.map(lotOf)
-}
-
-/** At most `limit` reservations that fit, by id after `after`; only those of `owner` unless that is null. */
-export async function listReservations (database: Database, { lot, plate, status, after, limit }: RequestBody<'list'>, owner: string | null): Promise<Reservation[]> {
-  const query = database.kysely.selectFrom('reservations').selectAll()
-    .$if(lot !== undefined, query => query.where('lot', '=', lot as Id))
-    .$if(plate !== undefined, query => query.where('plate', '=', plate as string))
-    .$if(status !== undefined, query => query.where('status', '=', status as Reservation['status']))
-    .$if(after !== undefined, query => query.where('id', '>', after as string))
-    .$if(owner !== null, query => query.where('owner', '=', owner))
-    .orderBy('id').limit(limit)
-  const rows = lot === undefined && plate === undefined ? await readThrough(database, async () => await query.execute()) : await query.execute()
-  return rows.map(reservationOf)
 }
 
 /** Every lot with a reservation that is due by now. */

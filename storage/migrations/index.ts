@@ -9,6 +9,7 @@ import { sources } from './004-sources.js'
 import { severalNodes } from './005-several-nodes.js'
 import { addressesOfNodes } from './006-addresses-of-nodes.js'
 import { leases } from './007-leases.js'
+import { lists } from './008-lists.js'
 
 /** Name by number. Names sort in their order. */
 export function migrations (engine: Engine): Record<string, Migration> {
@@ -17,7 +18,8 @@ export function migrations (engine: Engine): Record<string, Migration> {
     '002-audit-of-access': { up: auditOfAccess(engine) },
     '003-windows-and-waiting': { up: windowsAndWaiting(engine) },
     '004-sources': { up: sources(engine) },
-    ...(engine === 'postgres' && { '005-several-nodes': { up: severalNodes }, '006-addresses-of-nodes': { up: addressesOfNodes }, '007-leases': { up: leases } })
+    ...(engine === 'postgres' && { '005-several-nodes': { up: severalNodes }, '006-addresses-of-nodes': { up: addressesOfNodes }, '007-leases': { up: leases } }),
+    '008-lists': { up: lists }
   }
 }
 

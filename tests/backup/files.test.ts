@@ -98,7 +98,7 @@ describe('a file that is not whole', () => {
     ['lines behind the end', () => backupOf([...lines, '["C",1]']), /comes after the last one/],
     ['an unknown section', () => backupOf(changed('"section":"permits"', '"section":"nodes"'), { isSigned: true }), /the section nodes is unknown/],
     ['a line without an end', () => backupOf([lines[0] as string, `["${'x'.repeat(17 * 1024 * 1024)}"]`]), /longer than/],
-    ['a newer parkmq', () => backupOf(changed('"004-sources"', '"004-sources","999-later"'), { isSigned: true }), /newer parkmq/]
+    ['a newer parkmq', () => backupOf(changed('"008-lists"', '"008-lists","999-later"'), { isSigned: true }), /newer parkmq/]
   ])('%s is refused, and there is no ledger', async (_what, made, why) => {
     const data = testFolder()
     await expect(async () => await restore(made(), { data })).rejects.toThrow(why)
@@ -109,7 +109,7 @@ describe('a file that is not whole', () => {
   test('one of an older parkmq is restored in its shape, and the next start brings it up to date', async () => {
     const old = testFolder()
     const older = lines.map(line => {
-      if (line.includes('"format"')) return line.replace(',"004-sources"', '')
+      if (line.includes('"format"')) return line.replace(',"004-sources","008-lists"', '')
       const value = JSON.parse(line) as { section?: string, columns: string[] }
       const later = new Set(['absolute_sensor', 'absolute_said', 'absolute_at_ms', 'corrected_sensor', 'corrected_at_ms', 'lapsed_bays', 'lapsed', 'stands_until_ms'])
       return value.section === undefined ? line : JSON.stringify({ ...value, columns: value.columns.filter(column => !later.has(column)) })

@@ -51,8 +51,8 @@ test(`2,000 racing requests over 100 connections (seed ${SEED}): never more than
     after = result.next as string | undefined
     if (after === undefined) break
   }
-  expect(listed.map(({ reservation: id, from, until }) => ({ id, from: Date.parse(from), to: Date.parse(until) })))
-    .toEqual(granted.sort((a, b) => a.id < b.id ? -1 : 1))
+  const byId = (a: { id: string }, b: { id: string }): number => a.id < b.id ? -1 : 1
+  expect(listed.map(({ reservation: id, from, until }) => ({ id, from: Date.parse(from), to: Date.parse(until) })).sort(byId)).toEqual(granted.sort(byId))
 
   // Never more than the places, and somebody was refused only where they are all taken.
   const taken = (t: number): number => granted.filter(({ from, to }) => from <= t && t < to).length

@@ -110,7 +110,7 @@ describe('a new lot', () => {
 describe('a request body', () => {
   test.each(['a\udfff', '\0'])('has no text that is none: %j', text => {
     expect(refused(REQUESTS.get, { reservation: text })).toMatch(/^reservation: must be Unicode text/)
-    expect(refused(REQUESTS.list, { after: text })).toMatch(/^after: must be Unicode text/)
+    expect(refused(REQUESTS.list, { after: text })).toMatch(/^after: must be the `next`/)
     expect(refused(Envelope, { correlation: text })).toMatch(/^correlation: must be Unicode text/)
     expect(refused(Envelope, { replyTo: `replies/${text}` })).toMatch(/^replyTo: must be/)
     expect(refused(Envelope, { correlation: 'grüße, 🅿️' })).toBeNull()

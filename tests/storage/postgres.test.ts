@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vit
 import type { Id } from '../../shared/lot.js'
 import { openTestLedger, startPostgres, whyNoPostgres, type TestPostgres } from '../support/postgres.js'
 import { ledgerContract } from './contract.js'
+import { listingContract } from './listing.contract.js'
 import { windowsContract } from './windows.contract.js'
 
 const ABSENT = whyNoPostgres()
@@ -13,6 +14,7 @@ describe.skipIf(ABSENT !== null)(`PostgreSQL${ABSENT === null ? '' : ` (skipped:
 
   ledgerContract('PostgreSQL', async clock => await openTestLedger(await server.database(), { clock }))
   windowsContract('PostgreSQL', async clock => await openTestLedger(await server.database(), { clock }))
+  listingContract('PostgreSQL', async clock => await openTestLedger(await server.database(), { clock }))
 
   test('a foreign database is refused and left as it is', async () => {
     const url = await server.database()

@@ -11,6 +11,7 @@ import { createMetrics } from '../../shared/metrics.js'
 import { UnavailableError } from '../../shared/errors.js'
 import { openLedger } from '../../storage/open.js'
 import type { Ledger } from '../../storage/ledger.js'
+import { listingContract } from './listing.contract.js'
 import { windowsContract } from './windows.contract.js'
 import { ledgerContract, StandingClock } from './contract.js'
 
@@ -26,6 +27,7 @@ async function open (data: string, clock = new StandingClock()): Promise<Ledger>
 
 ledgerContract('SQLite', async clock => await openLedger({ config: Config.parse({ data: folder() }), clock, metrics: createMetrics() }))
 windowsContract('SQLite', async clock => await openLedger({ config: Config.parse({ data: folder() }), clock, metrics: createMetrics() }))
+listingContract('SQLite', async clock => await openLedger({ config: Config.parse({ data: folder() }), clock, metrics: createMetrics() }))
 
 describe('the SQLite file', () => {
   test('commits are synced: WAL with synchronous FULL', async () => {

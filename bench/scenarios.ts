@@ -9,6 +9,7 @@ import { durable } from './durable.js'
 import { fanOut } from './fan-out.js'
 import { flood } from './flood.js'
 import { frozen } from './frozen.js'
+import { greedy } from './greedy.js'
 import { ingest } from './ingest.js'
 import { logins } from './logins.js'
 import type { OptionName, Options } from './options.js'
@@ -55,6 +56,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
   burst: { run: burst, help: '20,000 messages as fast as the sockets take them, to 1 and to 50 healthy subscribers', takes: '5 min', options: ['messages', 'subscribers', 'qos', 'mqtt', 'brokers'] },
   cameras: { run: cameras, help: 'from a camera\'s frame to `free`, and what 20 frames a second do to sensors and reservations', takes: '2 min', options: ['rounds', 'seconds', 'seed'] },
   flood: { run: flood, help: 'what a flooding client does to the round trips of ten others', takes: '2 min', options: ['seconds', 'brokers'] },
+  greedy: { run: greedy, help: 'what a client that keeps hundreds of long requests under way does to everybody else', takes: '30 s', options: ['seconds'] },
   durable: { run: durable, help: 'messages to a persistent session, connected and offline, kept on disk by parkmq and mosquitto', takes: '2 min', options: ['rounds', 'messages', 'mqtt', 'brokers'] },
   access: { run: access, help: 'what users, access control and TLS cost at ingest, each alone and together, and at fan-out', takes: '2 min', options: ['rounds', 'subscribers'] },
   logins: { run: logins, help: 'what somebody who tries passwords does to the log-ins and round trips of others, and how long a fleet takes to log in', takes: '3 min', options: ['rounds', 'seconds'] },

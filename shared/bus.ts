@@ -52,17 +52,23 @@ export type Outcome =
 
 export const ACCEPTED: Outcome = { type: 'accepted' }
 
+/** Nothing was done with a delivery: it is to be handed over again. */
+export interface Later { readonly type: 'later' }
+
+export const LATER: Later = { type: 'later' }
+
 export interface Consumer {
   /**
    * Takes a batch of deliveries in the order they came and returns one outcome for each, in the same order, when their
-   * effects are committed. It starts publishes and replies without waiting for them. `more` adds those that have come meanwhile to
+   * effects are committed. Where all would take so long that others wait, those at the end are `LATER`, and each sender has its turn
+   * before they are handed over again; one at least is not. It starts publishes and replies without waiting for them. `more` adds those that have come meanwhile to
    * `batch` itself, and returns it: they are then committed with it, and the outcomes are those of all.
    * Throws `UnavailableError` when the ledger could not be written: the batch is tried again until `holdMs` are over.
    * Throws `FencedError` when the batch is another process's by now: its connection is closed without acknowledgement.
    * Any other throw: the batch is tried message by message, and the one that throws again is a poison message:
    * acknowledged, counted and logged.
    */
-  handle (batch: readonly Delivery[], more: () => readonly Delivery[]): Promise<readonly Outcome[]>
+  handle (batch: readonly Delivery[], more: () => readonly Delivery[]): Promise<readonly (Outcome | Later)[]>
   /** Told of deliveries that were held in vain, before their connections are closed without acknowledgement. */
   abandon? (batch: readonly Delivery[]): Promise<void>
   /** Told of a poison message, so that whoever waits for an answer can be told. Must not throw. */

@@ -1,10 +1,10 @@
 // The intake of a consumer: collects what arrives while the last batch commits, hands it over as one batch, holds it
 // while the ledger is unavailable, and finds the poison message in a batch that fails. Both Buses are made of it.
-// It never settles a delivery twice and never reorders.
+// It never settles a delivery twice and never reorders those of one sender.
 import { BatchStart } from './batch-start.js'
 import type { Clock } from './clock.js'
 import { FencedError, messageOf, UnavailableError } from './errors.js'
-import type { Consumer, Delivery, Outcome } from './bus.js'
+import type { Consumer, Delivery, Later, Outcome } from './bus.js'
 import type { Log } from './log.js'
 import type { Metrics } from './metrics.js'
 
@@ -54,6 +54,8 @@ export class Intake<Ticket> {
   #idle: (() => void)[] = []
   /** Deliveries that were handed over one by one and are in work. */
   #inWork = 0
+  /** What was forgotten while a batch is in work: some of it may be handed back. */
+  readonly #forgotten: ((ticket: Ticket) => boolean)[] = []
   /** Called when the intake stops, so that held batches do not delay the stop. */
   readonly #wakes = new Set<() => void>()
 
@@ -89,6 +91,7 @@ export class Intake<Ticket> {
    * session. They are not settled.
    */
   discard (comesAgain: (ticket: Ticket) => boolean): void {
+    if (this.#running) this.#forgotten.push(comesAgain)
     const kept = this.#tickets.map(ticket => !comesAgain(ticket))
     this.#deliveries = this.#deliveries.filter((_, i) => kept[i])
     this.#tickets = this.#tickets.filter((_, i) => kept[i])
@@ -103,22 +106,49 @@ export class Intake<Ticket> {
 
   async #run (): Promise<void> {
     await this.#batchStart.ready()
+    let most = this.#maxBatch
     while (this.#deliveries.length > 0) {
       const deliveries: Delivery[] = []
       const tickets: Ticket[] = []
       const more = (): readonly Delivery[] => {
-        const room = this.#maxBatch - deliveries.length
+        const room = most - deliveries.length
         deliveries.push(...this.#deliveries.splice(0, room))
         tickets.push(...this.#tickets.splice(0, room))
         return deliveries
       }
+      this.#forgotten.length = 0
       const startedMs = performance.now()
       const settlements = await this.#handle(more(), more)
+      const done = settlements.length
+      const areAllDone = done === deliveries.length
+      if (!areAllDone) this.#takeBack(deliveries.splice(done), tickets.splice(done))
       this.#parts.settle(tickets, settlements)
-      await this.#readyAgain(deliveries, performance.now() - startedMs)
+      // What is read for a batch is read again for those that are handed back.
+      most = areAllDone ? Math.min(2 * most, this.#maxBatch) : 2 * done
+      if (areAllDone) await this.#readyAgain(deliveries, performance.now() - startedMs)
+      else await this.#batchStart.ready()
     }
     this.#running = false
     for (const resolve of this.#idle.splice(0)) resolve()
+  }
+
+  /**
+   * There is more than is done at once. From each sender the first comes before anybody's second, and so on: who has sent much makes
+   * himself wait, and nobody else for longer than each of them takes once. Those of one sender stay in their order.
+   */
+  #takeBack (deliveries: readonly Delivery[], tickets: readonly Ticket[]): void {
+    const waiting = [...deliveries, ...this.#deliveries]
+    const ticketsOf = [...tickets, ...this.#tickets]
+    const sent = new Map<string | undefined, number>()
+    const turns = waiting.map(({ clientId }) => {
+      const turn = sent.get(clientId) ?? 0
+      sent.set(clientId, turn + 1)
+      return turn
+    })
+    const inTurn = [...turns.keys()].filter(i => !this.#forgotten.some(comesAgain => comesAgain(ticketsOf[i] as Ticket)))
+      .sort((a, b) => (turns[a] ?? 0) - (turns[b] ?? 0) || a - b)
+    this.#deliveries = inTurn.map(i => waiting[i] as Delivery)
+    this.#tickets = inTurn.map(i => ticketsOf[i] as Ticket)
   }
 
   /**
@@ -159,7 +189,7 @@ export class Intake<Ticket> {
     if (this.#inWork === 0) for (const resolve of this.#idle.splice(0)) resolve()
   }
 
-  /** `more`: see `Consumer`; null for one message that is tried by itself. */
+  /** Returns the settlements of all, or of the first ones. `more`: see `Consumer`; null for one message that is tried by itself. */
   async #handle (batch: readonly Delivery[], more: (() => readonly Delivery[]) | null): Promise<readonly Settlement[]> {
     const { consumer, clock, log, filter, metrics } = this.#parts
     const heldSinceMs = clock.nowMs()
@@ -168,8 +198,10 @@ export class Intake<Ticket> {
       try {
         const outcomes = await consumer.handle(batch, more ?? (() => batch))
         if (outcomes.length !== batch.length) throw new Error(`consumer of ${filter} returned ${outcomes.length} outcomes for ${batch.length} deliveries`)
+        const done = outcomes.filter(isOutcome)
+        if (done.length === 0 || outcomes.slice(0, done.length).some(outcome => !isOutcome(outcome))) throw new Error(`consumer of ${filter} did none of ${batch.length} deliveries, or one before another`)
         if (told) log.info({ filter, messages: batch.length }, 'the ledger is available again')
-        return outcomes
+        return done
       } catch (error) {
         if (error instanceof FencedError) return batch.map(() => UNAVAILABLE)
         if (!(error instanceof UnavailableError)) return more === null ? this.#drop(batch, error) : await this.#handleSingly(batch)
@@ -224,4 +256,8 @@ export class Intake<Ticket> {
     })
     this.#wakes.delete(wake)
   }
+}
+
+function isOutcome (outcome: Outcome | Later): outcome is Outcome {
+  return outcome.type !== 'later'
 }

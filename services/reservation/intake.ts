@@ -1,7 +1,7 @@
 // Takes deliveries on `requests/{method}`, answers a batch of them in one transaction, and sends the replies after its
 // commit.
 import type { OnAccess } from '../../shared/access-event.js'
-import { ACCEPTED, type Bus, type Delivery, type Outcome } from '../../shared/bus.js'
+import { ACCEPTED, LATER, type Bus, type Delivery, type Later, type Outcome } from '../../shared/bus.js'
 import type { Clock } from '../../shared/clock.js'
 import { timeZoneOf, type Config } from '../../shared/config.js'
 import type { Refusal } from '../../shared/errors.js'
@@ -19,7 +19,7 @@ import type { Rules } from './core.js'
 import type { Experiment } from './experiment.js'
 import type { LotDefaults } from './lots.js'
 import type { Monitors } from './monitors.js'
-import { parseRequest, type Request } from './requests.js'
+import { parseRequest, type ParsedRequest, type Request } from './requests.js'
 import type { BatchSettings } from './work.js'
 
 export interface IntakeParts {
@@ -70,33 +70,45 @@ export class RequestIntake {
     }
   }
 
-  async handle (batch: readonly Delivery[]): Promise<Outcome[]> {
+  /** The last ones are `LATER` where all would take long. */
+  async handle (batch: readonly Delivery[]): Promise<(Outcome | Later)[]> {
     const parsed = batch.map(parseRequest)
     const requests = parsed.flatMap(item => item.type === 'request' ? [item.request] : [])
     const answers = requests.length > 0 ? await this.#answer(requests) : []
+    const outcomes: Outcome[] = []
     let next = 0
-    return parsed.map((item, i): Outcome => {
-      switch (item.type) {
-        case 'request': {
-          const answering = answers[next++]
-          if (!answering) throw new Error('a request has no answer')
-          this.#reply(item.request, answering)
-          // Behind the reply, with which the stream of a monitor begins.
-          if (answering.act) this.#monitors.carryOut(answering.act)
-          return ACCEPTED
-        }
-        case 'refused':
-          this.#note(batch[i], item.refusal)
-          this.#parts.metrics.requests.inc({ method: item.method, code: item.refusal.code })
-          this.#send(item.address, JSON.stringify(refusedAnswer(item.refusal)), false)
-          return { type: 'refused', refusal: item.refusal }
-        case 'unanswerable':
-          this.#note(batch[i], item.refusal)
-          this.#parts.metrics.refusedRequests.inc({ code: item.refusal.code })
-          return { type: 'refused', refusal: item.refusal }
-        default: return item satisfies never
+    for (const [i, item] of parsed.entries()) {
+      if (item.type === 'request') {
+        const answering = answers[next++]
+        if (!answering) break
+        outcomes.push(this.#accept(item.request, answering))
+      } else {
+        outcomes.push(this.#refuse(batch[i], item))
       }
-    })
+    }
+    return [...outcomes, ...new Array<Later>(batch.length - outcomes.length).fill(LATER)]
+  }
+
+  #accept (request: Request, answering: Answering): Outcome {
+    this.#reply(request, answering)
+    // Behind the reply, with which the stream of a monitor begins.
+    if (answering.act) this.#monitors.carryOut(answering.act)
+    return ACCEPTED
+  }
+
+  #refuse (delivery: Delivery | undefined, item: Exclude<ParsedRequest, { type: 'request' }>): Outcome {
+    this.#note(delivery, item.refusal)
+    switch (item.type) {
+      case 'refused':
+        this.#parts.metrics.requests.inc({ method: item.method, code: item.refusal.code })
+        this.#send(item.address, JSON.stringify(refusedAnswer(item.refusal)), false)
+        break
+      case 'unanswerable':
+        this.#parts.metrics.refusedRequests.inc({ code: item.refusal.code })
+        break
+      default: return item satisfies never
+    }
+    return { type: 'refused', refusal: item.refusal }
   }
 
   /** The ledger stayed unavailable: whoever can be told is told to send again. */
@@ -128,7 +140,7 @@ export class RequestIntake {
       place: requests.every(({ call }) => READ_ONLY.has(call.method)) ? 'alone' : undefined,
       first: database => [...fence ? [fence(database)] : [], ...batchQuestions(database, requests)]
     })
-    metrics.batchSize.observe({ service: 'reservation' }, requests.length)
+    metrics.batchSize.observe({ service: 'reservation' }, answers.length)
     if (experiment) for (const [i, request] of requests.entries()) if (answers[i]?.replayed === false) experiment.carriedOut(request)
     return answers
   }

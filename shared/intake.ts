@@ -106,8 +106,10 @@ export class Intake<Ticket> {
 
   async #run (): Promise<void> {
     await this.#batchStart.ready()
+    // Fewer than may be in a batch where the consumer has not done all of one: then each sender has his turn.
     let most = this.#maxBatch
     while (this.#deliveries.length > 0) {
+      if (most < this.#maxBatch) this.#takeTurns()
       const deliveries: Delivery[] = []
       const tickets: Ticket[] = []
       const more = (): readonly Delivery[] => {
@@ -124,7 +126,7 @@ export class Intake<Ticket> {
       if (!areAllDone) this.#takeBack(deliveries.splice(done), tickets.splice(done))
       this.#parts.settle(tickets, settlements)
       // What is read for a batch is read again for those that are handed back.
-      most = areAllDone ? Math.min(2 * most, this.#maxBatch) : 2 * done
+      most = areAllDone ? Math.min(2 * most, this.#maxBatch) : Math.min(2 * done, this.#maxBatch - 1)
       if (areAllDone) await this.#readyAgain(deliveries, performance.now() - startedMs)
       else await this.#batchStart.ready()
     }
@@ -132,23 +134,28 @@ export class Intake<Ticket> {
     for (const resolve of this.#idle.splice(0)) resolve()
   }
 
-  /**
-   * There is more than is done at once. From each sender the first comes before anybody's second, and so on: who has sent much makes
-   * himself wait, and nobody else for longer than each of them takes once. Those of one sender stay in their order.
-   */
   #takeBack (deliveries: readonly Delivery[], tickets: readonly Ticket[]): void {
-    const waiting = [...deliveries, ...this.#deliveries]
-    const ticketsOf = [...tickets, ...this.#tickets]
+    const kept = tickets.map(ticket => !this.#forgotten.some(comesAgain => comesAgain(ticket)))
+    this.#deliveries.unshift(...deliveries.filter((_, i) => kept[i]))
+    this.#tickets.unshift(...tickets.filter((_, i) => kept[i]))
+  }
+
+  /**
+   * From each sender the first comes before anybody's second, and so on: who has sent much makes himself wait, and nobody else for longer
+   * than each of them takes once. Those of one sender stay in their order.
+   */
+  #takeTurns (): void {
     const sent = new Map<string | undefined, number>()
-    const turns = waiting.map(({ clientId }) => {
+    const turns = this.#deliveries.map(({ clientId }) => {
       const turn = sent.get(clientId) ?? 0
       sent.set(clientId, turn + 1)
       return turn
     })
-    const inTurn = [...turns.keys()].filter(i => !this.#forgotten.some(comesAgain => comesAgain(ticketsOf[i] as Ticket)))
-      .sort((a, b) => (turns[a] ?? 0) - (turns[b] ?? 0) || a - b)
-    this.#deliveries = inTurn.map(i => waiting[i] as Delivery)
-    this.#tickets = inTurn.map(i => ticketsOf[i] as Ticket)
+    if (sent.size < 2) return
+    const inTurn = [...turns.keys()].sort((a, b) => (turns[a] ?? 0) - (turns[b] ?? 0) || a - b)
+    const [deliveries, tickets] = [this.#deliveries, this.#tickets]
+    this.#deliveries = inTurn.map(i => deliveries[i] as Delivery)
+    this.#tickets = inTurn.map(i => tickets[i] as Ticket)
   }
 
   /**

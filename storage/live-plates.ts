@@ -4,7 +4,6 @@ import type { Question } from './questions.js'
 import { byKeys, type Database } from './rows.js'
 import type { ReservationsTable } from './tables.js'
 
-/** A plate has few that are live, however many have ended: only those are looked at. */
 export function livePlates (database: Database, plates: readonly (readonly [Id, string])[]): Question<ReservationsTable[]> {
-  return byKeys(database, 'reservations', ['lot', 'plate'], plates, { where: 't.due_at_ms > 0', index: 'reservations_plate' })
+  return byKeys(database, 'reservations', ['lot', 'plate'], plates, { where: 't.due_at_ms is not null', index: 'reservations_live_plate' })
 }

@@ -7,7 +7,7 @@ import { msOfMinute, windowOfMinutes } from './calendar.js'
 import { change, choose, decided, extend, isOwn, refuse, reserve, step, wait, type Change, type Decision, type Wish } from './core.js'
 import { newId, newSecret } from './new-names.js'
 import { sha256, type Request } from './requests.js'
-import { newestEnded } from './store.js'
+import { newestOf } from './store.js'
 import { promoteWaiting } from './waiting.js'
 import { askerOf, causeOf, placeIn, unknownLot, type Work } from './work.js'
 
@@ -81,7 +81,7 @@ export async function chosenBy ({ tx }: Work, request: Request, body: Which): Pr
   const all = (): Reservation[] => tx.reservationsOf(body.lot).filter(reservation => reservation.plate === body.plate)
   const live = all().filter(reservation => reservation.dueAtMs !== null)
   // Looked for only now: the batch may have ended the last live one, or given it another plate.
-  if (live.length === 0) tx.know(await newestEnded(tx.database, body.lot, body.plate))
+  if (live.length === 0) tx.know(await newestOf(tx.database, body.lot, body.plate))
   const ofPlate = live.length > 0 ? live : all()
   // Whether the car of somebody else has a place is nobody's business: to another user there is none.
   const candidates = request.user === null || asker.actsForOthers ? ofPlate : ofPlate.filter(reservation => isOwn(reservation, asker))

@@ -4,7 +4,7 @@ import { sql, type RawBuilder } from 'kysely'
 import type { Reservation } from '../../shared/reservation.js'
 import type { RequestBody } from '../../shared/schemas.js'
 import { reservationOf } from '../../storage/records.js'
-import type { Database } from '../../storage/rows.js'
+import type { Database, Engine } from '../../storage/rows.js'
 import type { ReservationsTable } from '../../storage/tables.js'
 
 /** Rows that one request looks at; more only where as many were made in one millisecond. */
@@ -20,15 +20,15 @@ export interface ListedPage {
 export async function listReservations (
   database: Database, { lot, plate, status, after, limit }: RequestBody<'list'>, owner: string | null, lookedAtOnce = LOOKED_AT_ONCE
 ): Promise<ListedPage> {
-  const wanted = whereEqual({ lot, plate, status, owner: owner ?? undefined })
+  const index = owner !== null ? 'reservations_owner' : plate !== undefined ? 'reservations_plate' : 'reservations_made'
+  const inIndex = whereEqual(owner !== null ? { owner } : { plate })
+  const others = whereEqual(owner !== null ? { plate, lot, status } : { lot, status })
   const from = after === undefined ? null : placeOf(after)
-  // These have an index of their own.
-  const [first] = whereEqual(owner === null ? { plate } : { owner })
-  const areFew = first !== undefined && await countUpTo(database, first, lookedAtOnce + 1) <= lookedAtOnce
-  const lookedAtUntilMs = areFew || wanted.length === 0 ? null : await madeBefore(database, from, lookedAtOnce)
-  const rows = await newest(database, [
-    ...wanted, ...isAfter(from), ...lookedAtUntilMs === null ? [] : [sql<boolean>`made_at_ms >= ${lookedAtUntilMs}`]
-  ], limit, areFew)
+  const following = [...inIndex, ...isAfter(from)]
+  const lookedAtUntilMs = others.length === 0 ? null : await madeBefore(database, index, following, lookedAtOnce)
+  const rows = await newest(database, index, [
+    ...following, ...others, ...lookedAtUntilMs === null ? [] : [sql<boolean>`made_at_ms >= ${lookedAtUntilMs}`]
+  ], limit)
   const last = rows.length === limit ? rows.at(-1) : undefined
   const next = last ? { madeAtMs: last.made_at_ms, id: last.id } : lookedAtUntilMs === null ? null : { madeAtMs: lookedAtUntilMs, id: '' }
   return { reservations: rows.map(reservationOf), next: next && textOf(next) }
@@ -62,22 +62,20 @@ function allOf (conditions: readonly RawBuilder<boolean>[]): RawBuilder<boolean>
   return sql`${sql.join([sql`true`, ...conditions], sql` and `)}`
 }
 
-/** How many there are, or `most`. */
-async function countUpTo ({ kysely }: Database, where: RawBuilder<boolean>, most: number): Promise<number> {
-  const { rows: [row] } = await sql<{ count: number }>`select count(*) as count from (select 1 from reservations where ${where} limit ${most}) as found`.execute(kysely)
-  return Number(row?.count)
-}
-
-/** When the one was made that is `count` behind the place, by time; null when there are not so many. */
-async function madeBefore ({ kysely }: Database, from: Place | null, count: number): Promise<number | null> {
-  const row = await kysely.selectFrom('reservations').select('made_at_ms').where(allOf(isAfter(from))).orderBy('made_at_ms', 'desc').offset(count).limit(1).executeTakeFirst()
+/** When the one was made that has `count` before it, of those for which `where` holds and the newest first; null when there are not so many. */
+async function madeBefore ({ kysely, engine }: Database, index: string, where: readonly RawBuilder<boolean>[], count: number): Promise<number | null> {
+  const { rows: [row] } = await sql<{ made_at_ms: number }>`select made_at_ms from reservations ${byIndex(engine, index)} where ${allOf(where)}
+    order by made_at_ms desc limit 1 offset ${count}`.execute(kysely)
   return row?.made_at_ms ?? null
 }
 
-/** By the index of times, unless the conditions alone leave few. */
-async function newest ({ kysely, engine }: Database, where: readonly RawBuilder<boolean>[], limit: number, areFew: boolean): Promise<ReservationsTable[]> {
-  const byTime = engine === 'sqlite' && !areFew ? sql`indexed by reservations_made` : sql``
-  const { rows } = await sql<ReservationsTable>`select * from reservations ${byTime} where ${allOf(where)}
+async function newest ({ kysely, engine }: Database, index: string, where: readonly RawBuilder<boolean>[], limit: number): Promise<ReservationsTable[]> {
+  const { rows } = await sql<ReservationsTable>`select * from reservations ${byIndex(engine, index)} where ${allOf(where)}
     order by made_at_ms desc, id desc limit ${limit}`.execute(kysely)
   return rows
+}
+
+/** SQLite has no figures of the table, and would take any index that has one of the columns. */
+function byIndex (engine: Engine, index: string): RawBuilder<unknown> {
+  return engine === 'sqlite' ? sql`indexed by ${sql.ref(index)}` : sql``
 }

@@ -78,13 +78,13 @@ function namedIn (database: Database, { byId, byPlate }: Needs): Question<Reserv
   ].filter(({ query }) => query !== null)
 }
 
-/** Ended reservations of a plate that are looked at: it may have thousands. */
-const ENDED_LOOKED_AT = 200
+/** Reservations of a plate that are looked at: it may have thousands. */
+const NEWEST_LOOKED_AT = 200
 
-/** The newest reservations of a plate in a lot that have ended, for telling how. */
-export async function newestEnded ({ kysely }: Database, lot: Id, plate: string): Promise<Reservation[]> {
-  const ended = kysely.selectFrom('reservations').selectAll().where('plate', '=', plate).where('due_at_ms', 'is', null).orderBy('made_at_ms', 'desc').limit(ENDED_LOOKED_AT)
-  const rows = await kysely.selectFrom(ended.as('ended')).selectAll().where('lot', '=', lot).limit(20).execute()
+/** Those of the newest reservations of a plate that are in this lot, for telling how they ended. */
+export async function newestOf ({ kysely }: Database, lot: Id, plate: string): Promise<Reservation[]> {
+  const newest = kysely.selectFrom('reservations').selectAll().where('plate', '=', plate).orderBy('made_at_ms', 'desc').limit(NEWEST_LOOKED_AT)
+  const rows = await kysely.selectFrom(newest.as('newest')).selectAll().where('lot', '=', lot).limit(20).execute()
   return rows.map(reservationOf)
 }
 

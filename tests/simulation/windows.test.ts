@@ -266,8 +266,8 @@ class Run {
     await Promise.all([...this.#model.lots.keys()].map(async lot => await this.#client.ask('availability', { lot, ...day })))
     const [listed, lots] = await Promise.all([this.#client.ask('list', { limit: 1_000 }), this.#client.ask('lots')])
     const reservations = listed.result.reservations as { reservation: string, lot: string, status: string, from: string, until: string }[]
-    const expected = [...this.#model.reservations.values()].map(r => this.#model.shown(r)).sort((a, b) => String(a.reservation) < String(b.reservation) ? -1 : 1)
-    same(reservations, expected)
+    const byId = (a: { reservation?: unknown }, b: { reservation?: unknown }): number => String(a.reservation) < String(b.reservation) ? -1 : 1
+    same(reservations.toSorted(byId), [...this.#model.reservations.values()].map(r => this.#model.shown(r)).sort(byId))
     same((lots.result.lots as Record<string, unknown>[]).map(({ lot, capacity, buffer, counted, held, waiting, free, open }) => ({ lot, capacity, buffer, counted, held, waiting, free, open })),
       [...this.#model.lots.values()].map(({ id, capacity, buffer, counted, open }) => ({ lot: id, capacity, buffer, counted, held: this.#model.held(id), waiting: this.#model.waiting(id), free: this.#model.free(id), open })))
     for (const { id, capacity, buffer } of this.#model.lots.values()) {

@@ -125,7 +125,7 @@ export interface AuditPage {
 }
 
 /** Lines that one query looks at: a rare user in a long audit must not stop the process while all of it is read. */
-const LOOKED_AT_ONCE = 50_000
+const LOOKED_AT_ONCE = 10_000
 /** A line may have a number that is later than its time, by a delay of the ledger or a clock that was set: by a day at most. */
 const DISORDER_MS = 24 * 3_600_000
 

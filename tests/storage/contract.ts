@@ -264,7 +264,7 @@ export function ledgerContract (name: string, openNew: (clock: Clock) => Promise
     test('one page looks at a part of a long audit, and says where the next begins', async () => {
       const { ledger } = await open()
       const { database } = ledger
-      for (let i = 0; i < 12; i++) await audit(ledger, Array.from({ length: 10_000 }, () => ({ type: 't', who: 'user:ann' })))
+      for (let i = 0; i < 3; i++) await audit(ledger, Array.from({ length: 10_000 }, () => ({ type: 't', who: 'user:ann' })))
       await audit(ledger, [{ type: 't', who: 'user:olga' }])
       const pages = []
       for (let after: number | undefined; ;) {
@@ -273,7 +273,7 @@ export function ledgerContract (name: string, openNew: (clock: Clock) => Promise
         if (next === null) break
         after = next
       }
-      expect(pages).toEqual([[], [], [120_001]])
+      expect(pages).toEqual([[], [], [], [30_001]])
     })
 
     test('ten thousand rows travel in one statement', async () => {

@@ -114,14 +114,14 @@ function bookingRow (n: number, perLot: number, nowMs: number): ReservationsTabl
   const fromMs = nowMs + DAY_MS + n * 7_919 % (AHEAD_DAYS * 24 * 60) * MINUTE_MS
   const toMs = fromMs + (60 + n % 181) * MINUTE_MS
   return {
-    id: `B-${String(n).padStart(12, '0')}`, lot: filledLot(Math.floor(n / perLot)), plate: `B${n}`, status: 'booked', from_ms: fromMs, to_ms: toMs,
+    id: `R-B${String(n).padStart(12, '0')}`, lot: filledLot(Math.floor(n / perLot)), plate: `B${n}`, status: 'booked', from_ms: fromMs, to_ms: toMs,
     due_at_ms: fromMs, secret_hash: SECRET_HASH, owner: null, made_at_ms: nowMs, kind: 'booking', original_to_ms: toMs
   }
 }
 
 /** Ids are random: those of one day lie all over the index. */
 function reservationId (n: number): string {
-  return `R-${scattered(n, 2 ** 32).toString(36).padStart(7, '0')}${n.toString(36).padStart(5, '0')}`
+  return `R-${scattered(n, 2 ** 32).toString(36).padStart(7, '0')}${n.toString(36).padStart(5, '0')}`.toUpperCase()
 }
 
 /** Knuth's multiplicative hash, below `most`. */

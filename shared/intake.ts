@@ -7,6 +7,7 @@ import { FencedError, messageOf, UnavailableError } from './errors.js'
 import type { Consumer, Delivery, Later, Outcome } from './bus.js'
 import type { Log } from './log.js'
 import type { Metrics } from './metrics.js'
+import { WaitingLine, type Waiting } from './waiting-line.js'
 
 const DEFAULT_HOLD_MS = 5_000
 const DEFAULT_MAX_BATCH = 1_000
@@ -47,8 +48,7 @@ export class Intake<Ticket> {
   readonly #maxBatch: number
   readonly #holdMs: number
   readonly #batchStart: BatchStart
-  #deliveries: Delivery[] = []
-  #tickets: Ticket[] = []
+  readonly #line = new WaitingLine<Ticket>()
   #running = false
   #stopped = false
   #idle: (() => void)[] = []
@@ -58,6 +58,8 @@ export class Intake<Ticket> {
   readonly #forgotten: ((ticket: Ticket) => boolean)[] = []
   /** Called when the intake stops, so that held batches do not delay the stop. */
   readonly #wakes = new Set<() => void>()
+  /** When the ledger was found unavailable; null while it is not. */
+  #unavailableSinceMs: number | null = null
 
   constructor (parts: IntakeParts<Ticket>) {
     this.#parts = parts
@@ -67,7 +69,7 @@ export class Intake<Ticket> {
   }
 
   /** Deliveries that wait for their batch, or are in work by themselves. */
-  get waiting (): number { return this.#deliveries.length + this.#inWork }
+  get waiting (): number { return this.#line.length + this.#inWork }
 
   push (delivery: Delivery, ticket: Ticket): void {
     if (this.#stopped) {
@@ -78,8 +80,7 @@ export class Intake<Ticket> {
       void this.#runAlone(delivery, ticket)
       return
     }
-    this.#deliveries.push(delivery)
-    this.#tickets.push(ticket)
+    this.#line.push({ delivery, ticket })
     if (!this.#running) {
       this.#running = true
       void this.#run()
@@ -92,9 +93,7 @@ export class Intake<Ticket> {
    */
   discard (comesAgain: (ticket: Ticket) => boolean): void {
     if (this.#running) this.#forgotten.push(comesAgain)
-    const kept = this.#tickets.map(ticket => !comesAgain(ticket))
-    this.#deliveries = this.#deliveries.filter((_, i) => kept[i])
-    this.#tickets = this.#tickets.filter((_, i) => kept[i])
+    this.#line.discard(comesAgain)
   }
 
   /** Finishes what has arrived, then closes the connections of whatever arrives later. */
@@ -106,56 +105,32 @@ export class Intake<Ticket> {
 
   async #run (): Promise<void> {
     await this.#batchStart.ready()
-    // Fewer than may be in a batch where the consumer has not done all of one: then each sender has his turn.
+    // Fewer than may be in a batch where the consumer has not done all of one.
     let most = this.#maxBatch
-    while (this.#deliveries.length > 0) {
-      if (most < this.#maxBatch) this.#takeTurns()
+    while (this.#line.length > 0) {
+      const batch: Waiting<Ticket>[] = []
       const deliveries: Delivery[] = []
-      const tickets: Ticket[] = []
       const more = (): readonly Delivery[] => {
-        const room = most - deliveries.length
-        deliveries.push(...this.#deliveries.splice(0, room))
-        tickets.push(...this.#tickets.splice(0, room))
+        const others = this.#line.take(most - batch.length, most < this.#maxBatch)
+        batch.push(...others)
+        for (const { delivery } of others) deliveries.push(delivery)
         return deliveries
       }
       this.#forgotten.length = 0
       const startedMs = performance.now()
       const settlements = await this.#handle(more(), more)
-      const done = settlements.length
-      const areAllDone = done === deliveries.length
-      if (!areAllDone) this.#takeBack(deliveries.splice(done), tickets.splice(done))
-      this.#parts.settle(tickets, settlements)
+      const left = batch.splice(settlements.length)
+      if (left.length > 0) this.#line.putBack(left.filter(({ ticket }) => !this.#forgotten.some(comesAgain => comesAgain(ticket))))
+      this.#parts.settle(batch.map(({ ticket }) => ticket), settlements)
+      if (this.#unavailableSinceMs !== null) most = this.#maxBatch
       // What is read for a batch is read again for those that are handed back.
-      most = areAllDone ? Math.min(2 * most, this.#maxBatch) : Math.min(2 * done, this.#maxBatch - 1)
-      if (areAllDone) await this.#readyAgain(deliveries, performance.now() - startedMs)
-      else await this.#batchStart.ready()
+      else most = left.length > 0 ? Math.min(2 * batch.length, this.#maxBatch - 1) : Math.min(2 * most, this.#maxBatch)
+      if (left.length > 0 && this.#unavailableSinceMs !== null) await this.#pause()
+      else if (left.length > 0) await this.#batchStart.ready()
+      else await this.#readyAgain(deliveries, performance.now() - startedMs)
     }
     this.#running = false
     for (const resolve of this.#idle.splice(0)) resolve()
-  }
-
-  #takeBack (deliveries: readonly Delivery[], tickets: readonly Ticket[]): void {
-    const kept = tickets.map(ticket => !this.#forgotten.some(comesAgain => comesAgain(ticket)))
-    this.#deliveries.unshift(...deliveries.filter((_, i) => kept[i]))
-    this.#tickets.unshift(...tickets.filter((_, i) => kept[i]))
-  }
-
-  /**
-   * From each sender the first comes before anybody's second, and so on: who has sent much makes himself wait, and nobody else for longer
-   * than each of them takes once. Those of one sender stay in their order.
-   */
-  #takeTurns (): void {
-    const sent = new Map<string | undefined, number>()
-    const turns = this.#deliveries.map(({ clientId }) => {
-      const turn = sent.get(clientId) ?? 0
-      sent.set(clientId, turn + 1)
-      return turn
-    })
-    if (sent.size < 2) return
-    const inTurn = [...turns.keys()].sort((a, b) => (turns[a] ?? 0) - (turns[b] ?? 0) || a - b)
-    const [deliveries, tickets] = [this.#deliveries, this.#tickets]
-    this.#deliveries = inTurn.map(i => deliveries[i] as Delivery)
-    this.#tickets = inTurn.map(i => tickets[i] as Ticket)
   }
 
   /**
@@ -164,7 +139,7 @@ export class Intake<Ticket> {
    * send at once. Other consumers wait with those whose senders wait for a commit; who gathers for less begins with them.
    */
   async #readyAgain (answered: readonly Delivery[], tookMs: number): Promise<void> {
-    const expected = Math.min(answered.length + this.#deliveries.length, this.#maxBatch)
+    const expected = Math.min(answered.length + this.#line.length, this.#maxBatch)
     const { waitsForCommit } = this.#parts.consumer
     if (expected >= FEW) {
       const longestMs = this.#batchStart.isSlow ? Math.min(Math.max(LONGEST_GATHER_MS, tookMs * SLOW_GATHER_SHARE), LONGEST_SLOW_GATHER_MS) : LONGEST_GATHER_MS
@@ -185,7 +160,7 @@ export class Intake<Ticket> {
   async #untilBack (expected: number, untilMs: number, isOver: () => boolean): Promise<void> {
     const lookUntilMs = performance.now() + LONGEST_GATHER_MS
     do await new Promise(resolve => performance.now() < lookUntilMs ? setImmediate(resolve) : setTimeout(resolve, LOOK_EVERY_MS))
-    while (this.#deliveries.length < expected && !isOver() && !this.#stopped && performance.now() < untilMs)
+    while (this.#line.length < expected && !isOver() && !this.#stopped && performance.now() < untilMs)
   }
 
   async #runAlone (delivery: Delivery, ticket: Ticket): Promise<void> {
@@ -199,28 +174,37 @@ export class Intake<Ticket> {
   /** Returns the settlements of all, or of the first ones. `more`: see `Consumer`; null for one message that is tried by itself. */
   async #handle (batch: readonly Delivery[], more: (() => readonly Delivery[]) | null): Promise<readonly Settlement[]> {
     const { consumer, clock, log, filter, metrics } = this.#parts
-    const heldSinceMs = clock.nowMs()
-    let told = false
+    let sinceMs: number | null = null
     for (;;) {
       try {
         const outcomes = await consumer.handle(batch, more ?? (() => batch))
         if (outcomes.length !== batch.length) throw new Error(`consumer of ${filter} returned ${outcomes.length} outcomes for ${batch.length} deliveries`)
         const done = outcomes.filter(isOutcome)
         if (done.length === 0 || outcomes.slice(0, done.length).some(outcome => !isOutcome(outcome))) throw new Error(`consumer of ${filter} did none of ${batch.length} deliveries, or one before another`)
-        if (told) log.info({ filter, messages: batch.length }, 'the ledger is available again')
+        if (this.#unavailableSinceMs !== null) log.info({ filter, messages: batch.length }, 'the ledger is available again')
+        this.#unavailableSinceMs = null
         return done
       } catch (error) {
         if (error instanceof FencedError) return batch.map(() => UNAVAILABLE)
         if (!(error instanceof UnavailableError)) return more === null ? this.#drop(batch, error) : await this.#handleSingly(batch)
-        if (!told) {
-          told = true
+        if (this.#unavailableSinceMs === null) {
+          this.#unavailableSinceMs = clock.nowMs()
           log.error({ filter, messages: batch.length, err: error }, `the ledger is unavailable, messages are held unacknowledged for at most ${this.#holdMs} ms`)
         }
-        if (this.#stopped || clock.nowMs() - heldSinceMs >= this.#holdMs) return await this.#abandon(batch)
+        sinceMs ??= this.#unavailableSinceMs
+        const inVain = this.#heldInVain(batch, sinceMs)
+        if (inVain.length > 0) return await this.#abandon(inVain)
         metrics.held.inc({ filter }, batch.length)
         await this.#pause()
       }
     }
+  }
+
+  /** Those that were held for as long as any is, and whoever is before one of them. The others go on waiting: they came later. */
+  #heldInVain (batch: readonly Delivery[], unavailableSinceMs: number): readonly Delivery[] {
+    if (this.#stopped) return batch
+    const heldSinceMs = this.#parts.clock.nowMs() - this.#holdMs
+    return batch.slice(0, 1 + batch.findLastIndex(({ receivedAtMs }) => Math.max(receivedAtMs, unavailableSinceMs) <= heldSinceMs))
   }
 
   /** A batch failed for another reason than I/O: one message must not take the others with it. Each is tried once more. */
@@ -252,6 +236,7 @@ export class Intake<Ticket> {
   }
 
   async #pause (): Promise<void> {
+    if (this.#stopped) return
     let wake = (): void => {}
     await new Promise<void>(resolve => {
       const timer = this.#parts.clock.after(RETRY_EVERY_MS, resolve)

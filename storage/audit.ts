@@ -126,8 +126,8 @@ export interface AuditPage {
 
 /** Lines that one query looks at: a rare user in a long audit must not stop the process while all of it is read. */
 const LOOKED_AT_ONCE = 10_000
-/** A line may have a number that is later than its time, by a delay of the ledger or a clock that was set: by a day at most. */
-const DISORDER_MS = 24 * 3_600_000
+/** A line may have a number that is later than its time, by a delay of the ledger or a clock that was set: by so many lines at most. */
+const DISORDER = 10_000
 
 /** At most `limit` lines in the order of their numbers, with everything that operators may know. */
 export async function auditLines (database: Database, { sinceMs, untilMs, lot, user, after, limit }: AuditQuery): Promise<AuditPage> {
@@ -159,14 +159,14 @@ async function edge ({ kysely }: Database, which: 'min' | 'max'): Promise<number
 // `id + 0` keeps SQLite from walking along the numbers where the index of times is the short way.
 
 async function firstSince ({ kysely }: Database, sinceMs: number): Promise<number | null> {
-  const { rows } = await sql<{ id: number | null }>`select min(id + 0) as id from audit where at_ms >= ${sinceMs}
-    and at_ms <= (select min(at_ms) from audit where at_ms >= ${sinceMs}) + ${DISORDER_MS}`.execute(kysely)
+  const { rows } = await sql<{ id: number | null }>`select min(id) as id from (select id + 0 as id from audit where at_ms >= ${sinceMs}
+    order by at_ms limit ${DISORDER}) as near`.execute(kysely)
   return rows[0]?.id ?? null
 }
 
 async function lastBefore ({ kysely }: Database, untilMs: number): Promise<number | null> {
-  const { rows } = await sql<{ id: number | null }>`select max(id + 0) as id from audit where at_ms < ${untilMs}
-    and at_ms >= (select max(at_ms) from audit where at_ms < ${untilMs}) - ${DISORDER_MS}`.execute(kysely)
+  const { rows } = await sql<{ id: number | null }>`select max(id) as id from (select id + 0 as id from audit where at_ms < ${untilMs}
+    order by at_ms desc limit ${DISORDER}) as near`.execute(kysely)
   return rows[0]?.id ?? null
 }
 

@@ -9,7 +9,7 @@ import { methodOfRequestTopic, REQUEST_FILTER, topics } from '../../shared/topic
 import { RequestIntake, rulesOf, type IntakeParts } from './intake.js'
 import { Monitors } from './monitors.js'
 import { startNotices } from './notices.js'
-import { applyDue, giveFreePlaces, prune, readLargeLots } from './timers.js'
+import { applyDue, forgetting, giveFreePlaces, readLargeLots } from './timers.js'
 
 /** Requests are told `unavailable` after this; a sensor's message may wait longer. */
 const HOLD_REQUESTS_MS = 2_000
@@ -57,7 +57,7 @@ export async function startTimers (parts: Omit<ReservationParts, 'bus' | 'versio
   promoting.wake()
   const tasks = [
     every(DUE_EVERY_MS, 'due reservations', clock, log, async () => await applyDue(ledger, log)),
-    every(PRUNE_EVERY_MS, 'forgetting', clock, log, async () => await prune(ledger, config.times))
+    every(PRUNE_EVERY_MS, 'forgetting', clock, log, forgetting(ledger, config.times))
   ]
   return {
     async stop () {

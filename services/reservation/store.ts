@@ -84,7 +84,7 @@ const NEWEST_LOOKED_AT = 200
 /** Those of the newest reservations of a plate that are in this lot, for telling how they ended. */
 export async function newestOf ({ kysely }: Database, lot: Id, plate: string): Promise<Reservation[]> {
   const newest = kysely.selectFrom('reservations').selectAll().where('plate', '=', plate).orderBy('made_at_ms', 'desc').limit(NEWEST_LOOKED_AT)
-  const rows = await kysely.selectFrom(newest.as('newest')).selectAll().where('lot', '=', lot).limit(20).execute()
+  const rows = await kysely.selectFrom(newest.as('newest')).selectAll().where('lot', '=', lot).orderBy('made_at_ms', 'desc').limit(20).execute()
   return rows.map(reservationOf)
 }
 
@@ -107,11 +107,19 @@ export async function hasLiveReservations ({ kysely }: Database, lot: Id): Promi
   return row !== undefined
 }
 
-/** Forgets at most `limit` reservations that were over before `beforeMs`: a booking may have been made a year before. Returns how many. */
-export async function pruneReservations ({ kysely }: Database, beforeMs: number, limit: number): Promise<number> {
-  const old = await kysely.selectFrom('reservations').select('id').where('made_at_ms', '<', beforeMs).where('to_ms', '<', beforeMs).where('due_at_ms', 'is', null).orderBy('made_at_ms').limit(limit).execute()
+/**
+ * Forgets at most `limit` reservations that were over before `beforeMs`, among the `count` that were made from `afterMs` on and before
+ * that: one that was made long ago may be of a window a year later. Returns how many, and where the next part begins; null behind the last one.
+ */
+export async function pruneReservations ({ kysely }: Database, beforeMs: number, afterMs: number, { count, limit }: { readonly count: number, readonly limit: number }): Promise<{ pruned: number, next: number | null }> {
+  const following = kysely.selectFrom('reservations').where('made_at_ms', '>=', afterMs).orderBy('made_at_ms')
+  const last = await following.select('made_at_ms').where('made_at_ms', '<', beforeMs).offset(count).limit(1).executeTakeFirst()
+  // All that were made in one millisecond belong together.
+  const endMs = last ? Math.max(last.made_at_ms, afterMs + 1) : beforeMs
+  const old = await following.select(['id', 'made_at_ms']).where('made_at_ms', '<', endMs).where('to_ms', '<', beforeMs).where('due_at_ms', 'is', null).limit(limit).execute()
   if (old.length > 0) await kysely.deleteFrom('reservations').where('id', 'in', old.map(row => row.id)).execute()
-  return old.length
+  if (old.length === limit) return { pruned: old.length, next: old.at(-1)?.made_at_ms ?? null }
+  return { pruned: old.length, next: last ? endMs : null }
 }
 
 /** Lots with a waiting list that are open. */

@@ -13,6 +13,8 @@ import { promoteWaiting } from './waiting.js'
 
 const LOTS_AT_ONCE = 200
 const PRUNE_AT_ONCE = 500
+/** Reservations that are looked at without a turn of the event loop: some 5 ms. */
+const LOOKED_AT_ONCE = 5_000
 
 /** Applies what is due in every lot. */
 export async function applyDue (ledger: Ledger, log: Log): Promise<void> {
@@ -69,19 +71,27 @@ export async function readLargeLots (ledger: Ledger): Promise<void> {
   }
 }
 
-/** Forgets replies, ended reservations and sales that are older than they are kept. */
-export async function prune (ledger: Ledger, times: Pick<Config['times'], 'historyMs' | 'auditMs'>): Promise<void> {
-  for (;;) {
-    const pruned = await ledger.transact('reservation', async tx => Math.max(
-      await pruneHistory(tx.database, tx.nowMs - times.historyMs, PRUNE_AT_ONCE),
-      await pruneReservations(tx.database, tx.nowMs - times.auditMs, PRUNE_AT_ONCE),
-      await pruneSales(tx.database, tx.nowMs - times.auditMs, PRUNE_AT_ONCE)
-    ))
-    if (pruned < PRUNE_AT_ONCE) break
-    await turn()
+/**
+ * What forgets replies and sales that are older than they are kept, and ended reservations among those that follow the ones it looked at before.
+ */
+export function forgetting (ledger: Ledger, times: Pick<Config['times'], 'historyMs' | 'auditMs'>): () => Promise<void> {
+  let afterMs = 0
+  return async () => {
+    for (;;) {
+      const { reservations, others } = await ledger.transact('reservation', async tx => ({
+        reservations: await pruneReservations(tx.database, tx.nowMs - times.auditMs, afterMs, { count: LOOKED_AT_ONCE, limit: PRUNE_AT_ONCE }),
+        others: Math.max(
+          await pruneHistory(tx.database, tx.nowMs - times.historyMs, PRUNE_AT_ONCE),
+          await pruneSales(tx.database, tx.nowMs - times.auditMs, PRUNE_AT_ONCE)
+        )
+      }))
+      afterMs = reservations.next ?? 0
+      if (Math.max(reservations.pruned, others) < PRUNE_AT_ONCE) break
+      await turn()
+    }
+    // A node that was away for longer than replies are kept is not waited for.
+    if (ledger.nodes !== null) await ledger.transact('reservation', async tx => await forgetNodes(tx.database, tx.nowMs - times.historyMs))
   }
-  // A node that was away for longer than replies are kept is not waited for.
-  if (ledger.nodes !== null) await ledger.transact('reservation', async tx => await forgetNodes(tx.database, tx.nowMs - times.historyMs))
 }
 
 async function turn (): Promise<void> {

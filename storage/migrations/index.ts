@@ -19,7 +19,7 @@ export function migrations (engine: Engine): Record<string, Migration> {
     '003-windows-and-waiting': { up: windowsAndWaiting(engine) },
     '004-sources': { up: sources(engine) },
     ...(engine === 'postgres' && { '005-several-nodes': { up: severalNodes }, '006-addresses-of-nodes': { up: addressesOfNodes }, '007-leases': { up: leases } }),
-    '008-lists': { up: lists }
+    '008-lists': { up: lists(engine) }
   }
 }
 

@@ -106,13 +106,16 @@ describe('a file that is not whole', () => {
     await restore(bytes, { data })
   })
 
-  test('one of an older parkmq is restored in its shape, and the next start brings it up to date', async () => {
+  test.each([
+    ['003-windows-and-waiting', ',"004-sources","008-lists"'],
+    ['004-sources', ',"008-lists"']
+  ])('one of an older parkmq is restored in its shape, %s, and the next start brings it up to date', async (shape, laterShapes) => {
     const old = testFolder()
     const older = lines.map(line => {
-      if (line.includes('"format"')) return line.replace(',"004-sources","008-lists"', '')
+      if (line.includes('"format"')) return line.replace(laterShapes, '')
       const value = JSON.parse(line) as { section?: string, columns: string[] }
       const later = new Set(['absolute_sensor', 'absolute_said', 'absolute_at_ms', 'corrected_sensor', 'corrected_at_ms', 'lapsed_bays', 'lapsed', 'stands_until_ms'])
-      return value.section === undefined ? line : JSON.stringify({ ...value, columns: value.columns.filter(column => !later.has(column)) })
+      return value.section === undefined || shape === '004-sources' ? line : JSON.stringify({ ...value, columns: value.columns.filter(column => !later.has(column)) })
     })
     await restore(backupOf(older, { isSigned: true }), { data: old })
     await expect(backup({ data: old })).rejects.toMatchObject({ code: 'older_file' })

@@ -1,7 +1,8 @@
 // A consumer that does not do all at once: what is handed over again, to whose turn it is.
 import { expect, test } from 'vitest'
 import { ACCEPTED, LATER } from '../../shared/bus.js'
-import { build } from '../support/intake.js'
+import { UnavailableError } from '../../shared/errors.js'
+import { build, text, UNAVAILABLE } from '../support/intake.js'
 
 test('what a consumer does not do at once is handed over again, each sender in turn and each one\'s own in order', async () => {
   const { pushFrom, call, settled, settledCount } = build()
@@ -23,6 +24,58 @@ test('what a consumer does not do at once is handed over again, each sender in t
   fourth.commit()
   await settledCount(8)
   expect(settled.map(([one]) => one)).toEqual(['a1', 'a2', 'b1', 'c1', 'a3', 'b2', 'a4', 'a5'])
+})
+
+test('where more waits than fits into a batch, each sender has his turn', async () => {
+  const { pushFrom, call, settled, settledCount } = build({ maxBatch: 3 })
+  pushFrom('a1')
+  const first = await call(0)
+  pushFrom('a2', 'a3', 'a4', 'b1')
+  first.commit()
+  const second = await call(1)
+  expect(second.texts).toEqual(['a2', 'b1', 'a3'])
+  pushFrom('c1', 'b2')
+  second.commit()
+  const third = await call(2)
+  expect(third.texts).toEqual(['a4', 'c1', 'b2'])
+  third.commit()
+  await settledCount(7)
+  expect(settled.map(([, settlement]) => settlement)).toEqual(new Array(7).fill(ACCEPTED))
+})
+
+test('after that, when the ledger cannot be written, all are told as soon as anybody', async () => {
+  const told: string[] = []
+  const { pushFrom, call, fail, clock, settled, settledCount } = build({ maxBatch: 10, holdMs: 100, abandon: async batch => { told.push(...batch.map(text)) } })
+  const many = Array.from({ length: 8 }, (_, n) => `${'bcdefghi'[n]}1`)
+  pushFrom('a1', 'a2')
+  const first = await call(0)
+  pushFrom(...many)
+  first.commit([ACCEPTED, LATER])
+  const second = await call(1)
+  expect(second.texts).toHaveLength(2)
+  second.fail(new UnavailableError('the disk is full', { cause: null }))
+  await clock.armed()
+  clock.advance(100)
+  await fail(2, new UnavailableError('the disk is full', { cause: null }))
+  await settledCount(3)
+  // As many as fit, and without another wait.
+  const third = await call(3)
+  expect(third.texts).toHaveLength(7)
+  third.fail(new UnavailableError('the disk is full', { cause: null }))
+  await settledCount(10)
+  expect(told.sort()).toEqual(['a2', ...many])
+  expect(settled.slice(1).map(([, settlement]) => settlement)).toEqual(new Array(9).fill(UNAVAILABLE))
+})
+
+test('what is left when the intake stops is done', async () => {
+  const { pushFrom, call, intake, settled } = build()
+  pushFrom('a1', 'a2', 'b1')
+  const first = await call(0)
+  const stopped = intake.stop()
+  first.commit([ACCEPTED, LATER, LATER])
+  ;(await call(1)).commit()
+  await stopped
+  expect(settled).toEqual(['a1', 'a2', 'b1'].map(ticket => [ticket, ACCEPTED]))
 })
 
 test('what is handed back and will come again is forgotten', async () => {

@@ -1,9 +1,9 @@
 // What `list` and forgetting must do, whatever the engine: everything is found, in parts, and no part is large.
-import { randomInt } from 'node:crypto'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { pruneSensors, silentLots } from '../../services/occupancy/store.js'
 import { newLot } from '../../services/reservation/lot-settings.js'
 import { listReservations, type ListedPage } from '../../services/reservation/listing.js'
+import { pruneReservations } from '../../services/reservation/store.js'
 import type { Clock } from '../../shared/clock.js'
 import type { Id } from '../../shared/lot.js'
 import type { Reservation } from '../../shared/reservation.js'
@@ -12,6 +12,7 @@ import type { Ledger } from '../../storage/ledger.js'
 import { rowOfReservation } from '../../storage/records.js'
 import { insertRows, upsert } from '../../storage/rows.js'
 import { COLUMN_TYPES, type ReservationsTable, type SensorsTable } from '../../storage/tables.js'
+import { choicesOf, seeds } from '../simulation/random.js'
 import { StandingClock } from './contract.js'
 
 const LOTS = ['LOT-A', 'LOT-B', 'LOT-C'] as Id[]
@@ -54,16 +55,16 @@ export function listingContract (name: string, openNew: (clock: Clock) => Promis
       }
     }
 
-    test('whatever is asked for, the pages together have each that fits once, the newest first', async () => {
+    test.each(seeds(2, [1]))('whatever is asked for, the pages together have each that fits once, the newest first; seed %i', async seed => {
       const ledger = await open()
-      const pick = <T>(of: readonly T[]): T => of[randomInt(of.length)] as T
+      const { pick, below, chance } = choicesOf(seed)
       // Few times, so that many are made at the same one.
-      const all = Array.from({ length: 300 }, (_, n) => one(n, { lot: pick(LOTS), plate: pick(PLATES), owner: pick(OWNERS), status: pick(STATUSES), madeAtMs: 1_000 + randomInt(40) }))
+      const all = Array.from({ length: 300 }, (_, n) => one(n, { lot: pick(LOTS), plate: pick(PLATES), owner: pick(OWNERS), status: pick(STATUSES), madeAtMs: 1_000 + below(40) }))
       await write(ledger, all)
       const inOrder = all.toSorted((a, b) => b.madeAtMs - a.madeAtMs || (a.id < b.id ? 1 : -1))
-      for (let round = 0; round < 60; round++) {
+      for (let round = 0; round < 30; round++) {
         const which: Partial<RequestBody<'list'>> = {
-          ...randomInt(2) === 0 && { lot: pick(LOTS) }, ...randomInt(2) === 0 && { plate: pick(PLATES) }, ...randomInt(2) === 0 && { status: pick(STATUSES) }
+          ...chance(0.5) && { lot: pick(LOTS) }, ...chance(0.5) && { plate: pick(PLATES) }, ...chance(0.5) && { status: pick(STATUSES) }
         }
         const owner = pick(OWNERS)
         const fits = inOrder.filter(({ lot, plate, status, owner: of }) =>
@@ -97,6 +98,26 @@ export function listingContract (name: string, openNew: (clock: Clock) => Promis
         after = next
       }
       expect(parts).toEqual([['LOT-0', 'LOT-2'], ['LOT-3', 'LOT-5'], []])
+    })
+
+    test('reservations that were over long ago are forgotten a part at a time, and those of later parts when their turn comes', async () => {
+      const ledger = await open()
+      const over = (n: number, madeAtMs: number, toMs = madeAtMs + 1): Reservation => one(n, { madeAtMs, toMs })
+      // Of the second the window is not over for as long, the third still has to come, and four were made at one time.
+      await write(ledger, [over(1, 10), over(2, 10, 200), one(3, { madeAtMs: 11, status: 'booked' }), ...[4, 5, 6, 7].map(n => over(n, 20)), over(8, 30), over(9, 40), over(10, 150)])
+      const left = async (): Promise<number[]> => (await pages(ledger, {}, null)).ids.map(id => Number(id.slice(2))).sort((a, b) => a - b)
+      const steps: [number, number[]][] = []
+      for (let afterMs: number | null = 0; afterMs !== null;) {
+        const from: number = afterMs
+        const { pruned, next } = await ledger.transact('test', async tx => await pruneReservations(tx.database, 100, from, { count: 3, limit: 2 }))
+        steps.push([pruned, await left()])
+        expect(steps.length).toBeLessThan(20)
+        afterMs = next
+      }
+      expect(steps).toEqual([
+        [1, [2, 3, 4, 5, 6, 7, 8, 9, 10]],
+        [2, [2, 3, 6, 7, 8, 9, 10]], [2, [2, 3, 8, 9, 10]], [2, [2, 3, 10]], [0, [2, 3, 10]]
+      ])
     })
 
     test('silent sensors are forgotten a part at a time, and those of later parts when their turn comes', async () => {

@@ -65,17 +65,17 @@ export function build (limits: Pick<Consumer, 'holdMs' | 'maxBatch' | 'abandon' 
     intake, clock, settled, logged, calls,
     fail: async (number: number, error: unknown) => (await call(number)).fail(error),
     commit: async (number: number, outcomes?: readonly (Outcome | Later)[]) => (await call(number)).commit(outcomes),
-    push: (...texts: string[]) => { for (const one of texts) intake.push(delivery(one), one) },
+    push: (...texts: string[]) => { for (const one of texts) intake.push(delivery(one, clock.nowMs()), one) },
     /** From the client that the first letter of each names. */
-    pushFrom: (...texts: string[]) => { for (const one of texts) intake.push({ ...delivery(one), clientId: one.slice(0, 1) }, one) },
+    pushFrom: (...texts: string[]) => { for (const one of texts) intake.push({ ...delivery(one, clock.nowMs()), clientId: one.slice(0, 1) }, one) },
     call,
     settledCount: async (count: number) => await until(() => settled.length >= count),
     counter: async (name: string) => (await counterValues(metrics))[`parkmq_messages_${name}_total{filter=lots/+/sensor}`] ?? 0
   }
 }
 
-function delivery (payload: string): Delivery {
-  return { topic: 'lots/LOT-A/sensor', payload: Buffer.from(payload), qos: 1, retain: false, dup: false, properties: {}, receivedAtMs: 0 }
+function delivery (payload: string, receivedAtMs: number): Delivery {
+  return { topic: 'lots/LOT-A/sensor', payload: Buffer.from(payload), qos: 1, retain: false, dup: false, properties: {}, receivedAtMs }
 }
 
 /** What a delivery says. */

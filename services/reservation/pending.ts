@@ -79,11 +79,13 @@ interface PendingIn {
 }
 
 function pendingOf (database: Database, column: 'plate' | 'owner', keys: ReadonlySet<string>): Question<PendingIn[]> {
-  const statuses = sql.join(PENDING_STATUSES.map(status => sql.lit(status)))
-  const { query, read } = givenRows(database, `pending of ${column}`, [['key', 'text']], [...keys].map(key => [key]), given => sql<PendingIn>`
-    select given.key as key, t.lot as lot, count(*) as count, min(t.due_at_ms) as ${sql.ref('dueAtMs')}
-    from ${lookUp(database.engine, given, 'reservations', sql`t.${sql.ref(column)} = given.key and t.due_at_ms is not null and t.status in (${statuses})`, { index: `reservations_live_${column}` })}
-    group by given.key, t.lot`)
+  const { query, read } = givenRows(database, `pending of ${column}`, [['key', 'text']], [...keys].map(key => [key]), given => {
+    const statuses = sql.join(PENDING_STATUSES.map(status => sql.lit(status)))
+    return sql<PendingIn>`
+      select given.key as key, t.lot as lot, count(*) as count, min(t.due_at_ms) as ${sql.ref('dueAtMs')}
+      from ${lookUp(database.engine, given, 'reservations', sql`t.${sql.ref(column)} = given.key and t.due_at_ms is not null and t.status in (${statuses})`, { index: `reservations_live_${column}` })}
+      group by given.key, t.lot`
+  })
   return { query, read: rows => read(rows).map(row => ({ ...row, count: Number(row.count), dueAtMs: Number(row.dueAtMs) })) }
 }
 

@@ -60,8 +60,8 @@ export const LATER: Later = { type: 'later' }
 export interface Consumer {
   /**
    * Takes a batch of deliveries in the order they came and returns one outcome for each, in the same order, when their
-   * effects are committed. Where all would take so long that others wait, those at the end are `LATER`, and each sender has its turn
-   * before they are handed over again; one at least is not. It starts publishes and replies without waiting for them. `more` adds those that have come meanwhile to
+   * effects are committed. Where all would take so long that others wait, those at the end are `LATER` and are handed over again; one at
+   * least is not. It starts publishes and replies without waiting for them. `more` adds those that have come meanwhile to
    * `batch` itself, and returns it: they are then committed with it, and the outcomes are those of all.
    * Throws `UnavailableError` when the ledger could not be written: the batch is tried again until `holdMs` are over.
    * Throws `FencedError` when the batch is another process's by now: its connection is closed without acknowledgement.
@@ -77,6 +77,11 @@ export interface Consumer {
   readonly holdMs?: number
   /** Most deliveries in one batch; default 1,000. */
   readonly maxBatch?: number
+  /**
+   * Whether each sender has his turn where more waits than fits into a batch or is done at once, so that whoever sends much makes nobody else
+   * wait. Default false: the order in which they came, whoever sent them.
+   */
+  readonly takesTurns?: boolean
   /**
    * Each delivery is handed over alone and as soon as it comes, also while others are in work: for large messages and work
    * that takes its time. How much of that is kept is then the consumer's to bound: it settles at once what it has no room

@@ -48,7 +48,7 @@ export class Intake<Ticket> {
   readonly #maxBatch: number
   readonly #holdMs: number
   readonly #batchStart: BatchStart
-  readonly #line = new WaitingLine<Ticket>()
+  readonly #line: WaitingLine<Ticket>
   #running = false
   #stopped = false
   #idle: (() => void)[] = []
@@ -63,6 +63,7 @@ export class Intake<Ticket> {
 
   constructor (parts: IntakeParts<Ticket>) {
     this.#parts = parts
+    this.#line = new WaitingLine(parts.consumer.takesTurns ?? false)
     this.#maxBatch = parts.consumer.maxBatch ?? DEFAULT_MAX_BATCH
     this.#holdMs = parts.consumer.holdMs ?? DEFAULT_HOLD_MS
     this.#batchStart = parts.batchStart ?? new BatchStart()
@@ -111,7 +112,7 @@ export class Intake<Ticket> {
       const batch: Waiting<Ticket>[] = []
       const deliveries: Delivery[] = []
       const more = (): readonly Delivery[] => {
-        const others = this.#line.take(most - batch.length, most < this.#maxBatch)
+        const others = this.#line.take(most - batch.length)
         batch.push(...others)
         for (const { delivery } of others) deliveries.push(delivery)
         return deliveries

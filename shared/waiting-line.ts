@@ -1,5 +1,5 @@
-// What waits for a consumer's next batch. All of it in the order it came while it fits into one; else each sender has his turn,
-// so that whoever sends much makes himself wait, and nobody else for longer than each of them takes once.
+// What waits for a consumer's next batch, in the order it came. Where the consumer takes turns and not all fits into one, each sender has
+// his turn, so that whoever sends much makes himself wait, and nobody else for longer than each of them takes once.
 import type { Delivery } from './bus.js'
 
 export interface Waiting<Ticket> {
@@ -11,11 +11,16 @@ type Sender = string | undefined
 
 /** Those of one sender stay in their order whatever happens. */
 export class WaitingLine<Ticket> {
+  readonly #takesTurns: boolean
   /** As they came; while there are turns, those that have none yet. */
   #inOrder: Waiting<Ticket>[] = []
-  /** Of each sender, none empty, and whose turn it is first. */
+  /** Of each sender, none empty, and whose turn it is first. Empty where there are no turns. */
   #inTurn = new Map<Sender, Waiting<Ticket>[]>()
   #length = 0
+
+  constructor (takesTurns: boolean) {
+    this.#takesTurns = takesTurns
+  }
 
   get length (): number { return this.#length }
 
@@ -24,22 +29,26 @@ export class WaitingLine<Ticket> {
     this.#inOrder.push(one)
   }
 
-  /** The next ones, at most so many. `inTurn`: each sender has his turn, whether the others fit or not. */
-  take (most: number, inTurn: boolean): Waiting<Ticket>[] {
-    const isAll = this.#inOrder.length === this.#length && this.#length <= most
-    const taken = isAll && !inTurn ? this.#inOrder.splice(0) : this.#takeInTurn(most)
+  /** The next ones, at most so many. */
+  take (most: number): Waiting<Ticket>[] {
+    const haveTurns = this.#takesTurns && (this.#inTurn.size > 0 || this.#length > most)
+    const taken = haveTurns ? this.#takeInTurn(most) : this.#inOrder.splice(0, most)
     this.#length -= taken.length
     return taken
   }
 
   /** What was taken last, or the end of it, comes first again, and so do its senders. */
   putBack (back: readonly Waiting<Ticket>[]): void {
+    this.#length += back.length
+    if (!this.#takesTurns) {
+      this.#inOrder.unshift(...back)
+      return
+    }
     this.#giveTurns()
     const others = this.#inTurn
     this.#inTurn = new Map()
     for (const one of back) this.#pushInTurn(one)
     for (const [sender, line] of others) this.#inTurn.set(sender, this.#inTurn.get(sender)?.concat(line) ?? line)
-    this.#length += back.length
   }
 
   discard (isNotWanted: (ticket: Ticket) => boolean): void {

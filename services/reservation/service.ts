@@ -85,6 +85,7 @@ export async function startAnswering (parts: ReservationParts): Promise<RunningS
       abandon: async batch => await answering.abandon(batch),
       dropped: delivery => answering.failed(delivery),
       waitsForCommit: mayChange,
+      takesTurns: true,
       holdMs: HOLD_REQUESTS_MS,
       maxBatch: ledger.nodes === null ? MOST_REQUESTS : MOST_REQUESTS_SHARED
     })

@@ -5,7 +5,7 @@ import { UnavailableError } from '../../shared/errors.js'
 import { build, text, UNAVAILABLE } from '../support/intake.js'
 
 test('what a consumer does not do at once is handed over again, each sender in turn and each one\'s own in order', async () => {
-  const { pushFrom, call, settled, settledCount } = build()
+  const { pushFrom, call, settled, settledCount } = build({ takesTurns: true })
   pushFrom('a1', 'a2', 'a3', 'a4', 'b1')
   const first = await call(0)
   expect(first.texts).toEqual(['a1', 'a2', 'a3', 'a4', 'b1'])
@@ -27,7 +27,7 @@ test('what a consumer does not do at once is handed over again, each sender in t
 })
 
 test('where more waits than fits into a batch, each sender has his turn', async () => {
-  const { pushFrom, call, settled, settledCount } = build({ maxBatch: 3 })
+  const { pushFrom, call, settled, settledCount } = build({ takesTurns: true, maxBatch: 3 })
   pushFrom('a1')
   const first = await call(0)
   pushFrom('a2', 'a3', 'a4', 'b1')
@@ -43,9 +43,38 @@ test('where more waits than fits into a batch, each sender has his turn', async 
   expect(settled.map(([, settlement]) => settlement)).toEqual(new Array(7).fill(ACCEPTED))
 })
 
+test('whoever sent it, what a consumer takes in its order comes in its order, also where more waits than fits and when it cannot be written', async () => {
+  const { pushFrom, call, fail, clock, settled, settledCount } = build({ maxBatch: 3, holdMs: 200 })
+  pushFrom('a1')
+  const first = await call(0)
+  pushFrom('a2', 'a3', 'a4', 'b1')
+  first.commit()
+  const second = await call(1)
+  expect(second.texts).toEqual(['a2', 'a3', 'a4'])
+  second.fail(new UnavailableError('the disk is full', { cause: null }))
+  await clock.armed()
+  clock.advance(100)
+  pushFrom('c1', 'a5')
+  await fail(2, new UnavailableError('the disk is full', { cause: null }))
+  await clock.armed()
+  clock.advance(100)
+  await fail(3, new UnavailableError('the disk is full', { cause: null }))
+  await settledCount(4)
+  // b1 has waited for as long; those behind it have not, and keep their places.
+  await fail(4, new UnavailableError('the disk is full', { cause: null }))
+  await settledCount(5)
+  await clock.armed()
+  clock.advance(100)
+  const last = await call(5)
+  expect(last.texts).toEqual(['c1', 'a5'])
+  last.commit()
+  await settledCount(7)
+  expect(settled.map(([one]) => one)).toEqual(['a1', 'a2', 'a3', 'a4', 'b1', 'c1', 'a5'])
+})
+
 test('after that, when the ledger cannot be written, all are told as soon as anybody', async () => {
   const told: string[] = []
-  const { pushFrom, call, fail, clock, settled, settledCount } = build({ maxBatch: 10, holdMs: 100, abandon: async batch => { told.push(...batch.map(text)) } })
+  const { pushFrom, call, fail, clock, settled, settledCount } = build({ takesTurns: true, maxBatch: 10, holdMs: 100, abandon: async batch => { told.push(...batch.map(text)) } })
   const many = Array.from({ length: 8 }, (_, n) => `${'bcdefghi'[n]}1`)
   pushFrom('a1', 'a2')
   const first = await call(0)
@@ -68,7 +97,7 @@ test('after that, when the ledger cannot be written, all are told as soon as any
 })
 
 test('what is left when the intake stops is done', async () => {
-  const { pushFrom, call, intake, settled } = build()
+  const { pushFrom, call, intake, settled } = build({ takesTurns: true })
   pushFrom('a1', 'a2', 'b1')
   const first = await call(0)
   const stopped = intake.stop()
@@ -79,7 +108,7 @@ test('what is left when the intake stops is done', async () => {
 })
 
 test('what is handed back and will come again is forgotten', async () => {
-  const { pushFrom, call, intake, settled, settledCount } = build()
+  const { pushFrom, call, intake, settled, settledCount } = build({ takesTurns: true })
   pushFrom('a1', 'a2', 'b1')
   const first = await call(0)
   intake.discard(ticket => ticket.startsWith('a'))
@@ -97,7 +126,7 @@ test.each([
   ['does none', [LATER, LATER]],
   ['does one before another of the same sender', [LATER, ACCEPTED]]
 ])('a consumer that %s has a fault', async (_, outcomes) => {
-  const { push, commit, settled, settledCount, logged } = build()
+  const { push, commit, settled, settledCount, logged } = build({ takesTurns: true })
   push('a', 'b')
   await commit(0, outcomes)
   // Each by itself.

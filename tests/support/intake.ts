@@ -19,7 +19,7 @@ interface Call {
 }
 
 /** The intake, and everything that came of it. */
-export function build (limits: Pick<Consumer, 'holdMs' | 'maxBatch' | 'abandon' | 'atOnce'> = {}, batchStart = new BatchStart()) {
+export function build (limits: Pick<Consumer, 'holdMs' | 'maxBatch' | 'abandon' | 'atOnce' | 'takesTurns'> = {}, batchStart = new BatchStart()) {
   const clock = new ManualClock()
   const metrics = createMetrics()
   const calls: Call[] = []

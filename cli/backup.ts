@@ -1,8 +1,8 @@
 // `parkmq backup FILE`: the ledger as of one moment, while parkmq runs on it. The file is there only when it is whole.
 import { Command } from 'commander'
 import { constants, createWriteStream } from 'node:fs'
-import { access, open, readFile, rename, rm, stat } from 'node:fs/promises'
-import { dirname } from 'node:path'
+import { access, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
 import { usersFileOf } from '../broker/users-file.js'
 import { loadConfig, type Config } from '../shared/config.js'
 import { messageOf, OperatorError } from '../shared/errors.js'
@@ -80,6 +80,7 @@ async function toFile (file: string, force: boolean, config: Config, ledgerOnly 
   const unfinished = `${file}.${process.pid}.part`
   try {
     await access(dirname(file), constants.W_OK)
+    await removeAbandoned(file)
     try {
       // It is on disk before it has its name.
       const counts = await write(config, createWriteStream(unfinished, { flags: 'wx', mode: 0o600, flush: true }), ledgerOnly)
@@ -92,6 +93,29 @@ async function toFile (file: string, force: boolean, config: Config, ledgerOnly 
   } catch (error) {
     if (error instanceof OperatorError) throw error
     throw new OperatorError('cannot_write', `cannot write the backup ${file}: ${messageOf(error)}`, { cause: error })
+  }
+}
+
+/** Longer than a backup that is being written stays as it is: its process may be one of another container, and not be seen from here. */
+const ABANDONED_AFTER_MS = 10 * 60_000
+
+/** What killed backups to this file have left. */
+async function removeAbandoned (file: string): Promise<void> {
+  const folder = dirname(file)
+  for (const name of await readdir(folder)) {
+    const pid = name.startsWith(`${basename(file)}.`) ? /^(\d+)\.part$/.exec(name.slice(basename(file).length + 1))?.[1] : undefined
+    if (pid === undefined || isRunning(Number(pid))) continue
+    const part = join(folder, name)
+    const changed = await stat(part).catch(() => null)
+    if (changed?.isFile() && Date.now() - changed.mtimeMs > ABANDONED_AFTER_MS) await rm(part, { force: true })
+  }
+}
+
+function isRunning (pid: number): boolean {
+  try {
+    return process.kill(pid, 0)
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== 'ESRCH'
   }
 }
 

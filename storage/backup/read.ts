@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto'
 import type { z } from 'zod'
 import { OperatorError } from '../../shared/errors.js'
 import { firstIssue } from '../../shared/schemas.js'
+import { OF_INDEXES } from '../migrations/index.js'
 import { EndLine, FORMAT, FORMAT_VERSION, Header, schemaNames, SectionLine, SECTIONS, type Cell, type Counts, type Row, type Section } from './format.js'
 import { badBackup, linesOf, type Line } from './lines.js'
 
@@ -16,7 +17,7 @@ export interface BackupPart {
 
 export interface OpenedBackup {
   readonly header: Header
-  /** The last migration of the backup's tables where that is not our newest. */
+  /** The last migration of the backup's tables where its rows do not fit into ours. */
   readonly olderShape: string | null
   /** All of it, once; ends without an error only when the whole backup is right. */
   parts (): AsyncGenerator<BackupPart, void>
@@ -34,7 +35,7 @@ export async function openBackup (input: NodeJS.ReadableStream): Promise<OpenedB
     throw new OperatorError('newer_file', `the backup was made by a newer parkmq (${header.parkmq}, with the change ${header.schema.at(-1)}); install that version to restore it`)
   }
   if (header.schema.some((name, i) => name !== known[i])) throw badBackup(`the backup has the changes ${header.schema.join(', ')}, which are not those of parkmq`)
-  const olderShape = header.schema.length < known.length ? header.schema.at(-1) ?? null : null
+  const olderShape = known.slice(header.schema.length).every(name => OF_INDEXES.has(name)) ? null : header.schema.at(-1) ?? null
   return {
     header, olderShape,
     parts: () => checkedParts(line, first.value.slice(1), lines, olderShape === null)

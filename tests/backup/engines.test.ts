@@ -117,6 +117,18 @@ describe.skipIf(ABSENT !== null)(`from one engine to the other${SKIPPED}`, () =>
     expect(after.map(({ type }) => type)).toContain('reservation.held')
   })
 
+  test.each([['a file', inFolder], ['a database', inDatabase]])('one of an older parkmq whose rows are as ours goes into %s as it is', async (_, to) => {
+    const { data } = await inFolder()
+    const opened = await openSqlite(data)
+    await opened.database.kysely.insertInto('permits').values({ permit: 'A' as never, sold: 1 }).execute()
+    await opened.close()
+    const lines = linesOf(await backup({ data }))
+    const older = lines.map(line => line.includes('"format"') ? line.replace(',"008-lists"', '') : line)
+    const place = await to()
+    await restore(backupOf(older, { isSigned: true }), place)
+    expect(linesOf(await backup(place))).toContain('["A",1]')
+  })
+
   test('a value that a table refuses is told with its table and line, and there is no ledger', async () => {
     const from = await inFolder()
     const opened = await openSqlite(from.data)

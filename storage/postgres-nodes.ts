@@ -64,7 +64,7 @@ export class PostgresNodes implements LedgerNodes {
   #lastLine: number | null = null
   /** To be told to the others. */
   #telling = nothing()
-  #isTelling = false
+  #told: Promise<void> | null = null
   #timer: Timer | null = null
   #working: Promise<void> = Promise.resolve()
   #stopped = false
@@ -112,7 +112,7 @@ export class PostgresNodes implements LedgerNodes {
     for (const lot of withBays) this.#telling.withBays.add(lot)
     this.#telling.hasNotices ||= hasNotices
     this.#telling.hasEvents ||= hasEvents
-    if (!this.#isTelling) void this.#tellAll()
+    this.#told ??= this.#tellAll()
   }
 
   async readSettled<R> (table: Numbered, question: (database: Database) => Question<R>): Promise<Settled & { readonly answer: R }> {
@@ -136,6 +136,8 @@ export class PostgresNodes implements LedgerNodes {
     this.#timer?.cancel()
     this.#silence.stop()
     await this.#working
+    // A connection has one statement under way, and at most one behind it.
+    await this.#told
     // The others need not find out by its silence.
     if (this.#urls !== null) await this.#client?.query('update nodes set urls = null where node = $1', [this.node]).catch((err: unknown) => this.#parts.log?.debug({ err }, 'other nodes could not be told that this one stops'))
     await this.#client?.end().catch((err: unknown) => this.#parts.log?.debug({ err }, 'the connection for changes did not end cleanly'))
@@ -143,7 +145,6 @@ export class PostgresNodes implements LedgerNodes {
 
   /** One notice is on its way at a time; what is committed meanwhile goes with the next. */
   async #tellAll (): Promise<void> {
-    this.#isTelling = true
     // One turn of the event loop later, so that what happens at once goes together.
     await new Promise(resolve => setImmediate(resolve))
     while (this.#client && (this.#telling.lots.size > 0 || this.#telling.hasNotices)) {
@@ -159,7 +160,7 @@ export class PostgresNodes implements LedgerNodes {
       }
     }
     this.#telling = nothing()
-    this.#isTelling = false
+    this.#told = null
   }
 
   async #connect (): Promise<pg.Client> {

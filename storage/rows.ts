@@ -3,7 +3,8 @@
 // set-based statements is here.
 import { sql, type CompiledQuery, type Kysely, type RawBuilder } from 'kysely'
 import { ask, type Question } from './questions.js'
-import { COLUMN_TYPES, FIXED_COLUMNS, type ColumnType, type Tables } from './tables.js'
+import { ROW_MAKERS } from './row-makers.js'
+import { COLUMN_TYPES, FIXED_COLUMNS, type Cell, type ColumnType, type Tables } from './tables.js'
 
 export type Engine = 'sqlite' | 'postgres'
 
@@ -14,9 +15,6 @@ export interface Database {
   /** SQLite alone: writes these rows at once, in the transaction that is open; only for the work of that one. `textOf`: the statement that takes the cells of so many rows. */
   readonly runEach?: (textOf: (rows: number) => string, rows: readonly (readonly Cell[])[]) => void
 }
-
-/** A value that JSON and both engines carry unchanged. */
-export type Cell = string | number | null
 
 /** `(select ... )` with the given columns in the given order; each row is an array of cells. */
 export function jsonRows (engine: Engine, columns: readonly (readonly [name: string, type: ColumnType])[], rows: readonly (readonly Cell[])[]): RawBuilder<unknown> {
@@ -87,7 +85,7 @@ export function byKeys<T extends keyof Tables, K extends keyof Tables[T] & strin
     query,
     read: rows => {
       const [{ found } = { found: null }] = rows as { found: string | Cell[][] | null }[]
-      return (typeof found === 'string' ? JSON.parse(found) as Cell[][] : found ?? []).map(row => rowOf(columns, row))
+      return (typeof found === 'string' ? JSON.parse(found) as Cell[][] : found ?? []).map(ROW_MAKERS[table] ?? (cells => rowOf(columns, cells)))
     }
   }
 }

@@ -7,10 +7,10 @@ import { Kysely, type SqliteDatabase, type SqliteStatement } from 'kysely'
 import { messageOf, OperatorError } from '../shared/errors.js'
 import { MeasuredPace, type CommitPace } from './commit-pace.js'
 import { appliedMigrations, migrate, migrations } from './migrations/index.js'
-import type { Cell, Database } from './rows.js'
+import type { Database } from './rows.js'
 import { PacedSqliteDialect } from './sqlite-dialect.js'
 import { makeFolder, makePrivateFile, placeOf, PRAGMAS, refuseForeignFile } from './sqlite-file.js'
-import type { Tables } from './tables.js'
+import type { Cell, Tables } from './tables.js'
 
 /** `pkmq`: marks the file as ours (https://www.sqlite.org/fileformat.html#application_id). */
 const APPLICATION_ID = 0x706b6d71

@@ -174,6 +174,9 @@ export interface Tables {
   meta: MetaTable
 }
 
+/** A value that JSON and both engines carry unchanged. */
+export type Cell = string | number | null
+
 export type ColumnType = 'text' | 'integer'
 
 export const COLUMN_TYPES: { readonly [T in keyof Tables]: { readonly [C in keyof Tables[T]]: ColumnType } } = {

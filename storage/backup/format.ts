@@ -2,14 +2,13 @@
 // section, a line with its name and columns before its rows, one a line; last a line with the counts and a SHA-256 of all before.
 import { z } from 'zod'
 import { migrations } from '../migrations/index.js'
-import { COLUMN_TYPES, type ColumnType, type Tables } from '../tables.js'
+import { COLUMN_TYPES, type Cell, type ColumnType, type Tables } from '../tables.js'
 
 export const FORMAT = 'parkmq backup'
 export const FORMAT_VERSION = 1
 /** Longest line, in bytes: far more than any row, so that a file that is none of ours does not fill the memory. */
 export const MOST_LINE_BYTES = 16 * 1024 * 1024
 
-export type Cell = string | number | null
 export type Row = readonly Cell[]
 
 type LedgerTable = Exclude<keyof Tables, 'cursors'>

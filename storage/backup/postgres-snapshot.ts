@@ -6,8 +6,8 @@ import { appliedMigrations, migrations } from '../migrations/index.js'
 import { eventsCursor } from '../node-rows.js'
 import { connectPostgres, refuseForeign } from '../postgres.js'
 import { parsePostgresUrl } from '../postgres-url.js'
-import type { Tables } from '../tables.js'
-import { LEDGER_TABLES, NUMBERED, NUMBERS, tableSection, TOLD, type Cell, type Row, type Section, type Snapshot } from './format.js'
+import type { Cell, Tables } from '../tables.js'
+import { LEDGER_TABLES, NUMBERED, NUMBERS, tableSection, TOLD, type Row, type Section, type Snapshot } from './format.js'
 
 const ROWS_A_PART = 2_000
 

@@ -5,7 +5,8 @@ import type { z } from 'zod'
 import { OperatorError } from '../../shared/errors.js'
 import { firstIssue } from '../../shared/schemas.js'
 import { OF_INDEXES } from '../migrations/index.js'
-import { EndLine, FORMAT, FORMAT_VERSION, Header, schemaNames, SectionLine, SECTIONS, type Cell, type Counts, type Row, type Section } from './format.js'
+import type { Cell } from '../tables.js'
+import { EndLine, FORMAT, FORMAT_VERSION, Header, schemaNames, SectionLine, SECTIONS, type Counts, type Row, type Section } from './format.js'
 import { badBackup, linesOf, type Line } from './lines.js'
 
 export interface BackupPart {

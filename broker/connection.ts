@@ -143,7 +143,11 @@ export class Connection implements AckLimits {
     client.connecting = false
     client.connected = true
     if (keepAliveMs > 0) {
-      this.#keepAlive = setTimeout(() => this.end(Reason.keepAliveTimeout, 'nothing came within one and a half times the keep alive'), keepAliveMs)
+      this.#keepAlive = setTimeout(() => {
+        // What it has sent may be waiting to be read.
+        if (this.#holds > 0) this.#keepAlive?.refresh()
+        else this.end(Reason.keepAliveTimeout, 'nothing came within one and a half times the keep alive')
+      }, keepAliveMs)
     }
     this.#outlet = new Outlet({
       conn: this.#conn, v5: this.version === 5, maxPacketBytes: this.maxPacketBytes, receiveMaximum, topicAliasMaximum, traffic: this.parts.traffic,

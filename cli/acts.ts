@@ -118,7 +118,7 @@ async function make<M extends 'reserve' | 'book' | 'wait'> (desk: Desk, method: 
 
 type RequestBodyOf<M extends Method> = Record<keyof Omit<RequestBody<M>, 'from' | 'to' | 'holdSeconds'>, unknown> & Record<string, unknown>
 
-async function inWindow (desk: Desk, lot: string, window: WrittenWindow, act: (times: { from: string, to: string }) => Promise<Done>): Promise<Done> {
+export async function inWindow (desk: Desk, lot: string, window: WrittenWindow, act: (times: { from: string, to: string }) => Promise<Done>): Promise<Done> {
   const calendar = await desk.calendars.of(lot)
   if (!calendar.ok) return { reply: calendar, text: '' }
   const { from, to, notes } = resolveWindow(window, calendar.timeZone, desk.nowMs())

@@ -94,7 +94,7 @@ export type Call = (method: string, body: object) => Promise<Reply>
 export async function withService<T> (options: ClientOptions, work: (call: Call, client: MqttClient, requester: Requester) => Promise<T>, connecting: Pick<ConnectOptions, 'reconnect'> = {}): Promise<T> {
   const { timeout } = options
   const timeoutMs = Number(timeout) * 1_000
-  if (!(timeoutMs > 0 && timeoutMs <= 600_000)) throw new UsageError(`--timeout ${timeout} is not a number of seconds from 0 to 600`)
+  if (!(timeoutMs > 0 && timeoutMs <= 600_000)) throw new UsageError(`--timeout ${timeout} is not a number of seconds above 0 and up to 600`)
   const client = await connectClient(options, connecting)
   try {
     const requester = await createRequester(client, { timeoutMs })

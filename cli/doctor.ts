@@ -92,10 +92,10 @@ function shown (value: unknown): string {
   if (value === undefined) return 'off'
   if (typeof value === 'string') return shownUrl(value)
   if (Array.isArray(value)) {
-    const names = value.slice(0, 6).map(item => typeof item === 'string' ? item : (item as { lot: string }).lot)
+    const names = value.slice(0, 6).map((item: string | { lot: string } | { permit: string }) => typeof item === 'string' ? item : 'lot' in item ? item.lot : item.permit)
     return value.length === 0 ? 'none' : `${names.join(', ')}${value.length > 6 ? `, ... (${value.length})` : ''}`
   }
-  if (typeof value === 'object' && value !== null) return Object.entries(value as Record<string, number>).map(([k, v]) => `${k}=${v}`).join('\n')
+  if (typeof value === 'object' && value !== null) return Object.entries(value as Record<string, unknown>).map(([k, v]) => typeof v === 'object' ? k : `${k}=${v as string | number | boolean}`).join('\n')
   return JSON.stringify(value)
 }
 

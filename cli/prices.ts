@@ -1,7 +1,12 @@
 // `quote`, `permits` and `buy`: what parking costs, and permits. Money is whole cents, and shown from their digits.
 import type { Command } from 'commander'
-import { clientCommand, requestAndPrint, type ClientOptions } from './client.js'
-import { local, printable, table } from './table.js'
+import { inWindow } from './acts.js'
+import { withWindow } from './bookings.js'
+import { clientCommand, requestAndPrint, UsageError, type ClientOptions } from './client.js'
+import { doAndPrint, done } from './desk.js'
+import { shownWindow } from './shown-times.js'
+import { printable, table } from './table.js'
+import { readWindow, TIME_HELP } from './times.js'
 
 interface QuoteResult { lot: string, from: string, to: string, minutes: number, priceCents: number, currency: string, tariff: string }
 interface PermitResult { permit: string, name: string, priceCents: number, currency: string, stock: number }
@@ -12,21 +17,23 @@ export function priceCommands (): Command[] {
 }
 
 const QUOTE_HELP = `
-The price is that of the lot's tariff as it is now. A quote takes no place: reserve and book do.
+The price is that of the lot's tariff as it is now, for 366 days at most. A quote takes no place: reserve and book do.
+${TIME_HELP}
 
 Examples:
+  parkmq quote LOT-A --from 18:30 --for 2h
   parkmq quote LOT-A --from 2026-12-24T18:30 --to 2026-12-24T21:00
   parkmq quote LOT-A --from 2026-12-24T18:30+01:00 --to "2026-12-26 09:00"`
 
 function quoteCommand (): Command {
-  return clientCommand('quote', 'tell what a stay in a lot costs')
-    .argument('<lot>', 'id of the lot, such as LOT-A')
-    .requiredOption('--from <time>', 'when the stay begins: a whole minute of the lot\'s own time, or with an offset')
-    .requiredOption('--to <time>', 'when it ends, at most 366 days later')
+  return withWindow(clientCommand('quote', 'tell what a stay in a lot costs')
+    .argument('<lot>', 'id of the lot, such as LOT-A'))
     .addHelpText('after', QUOTE_HELP)
-    .action(async (lot: string, { from, to, ...options }: ClientOptions & { from: string, to: string }) => {
-      await requestAndPrint<QuoteResult>(options, 'quote', { lot, from: minute(from), to: minute(to) }, r =>
-        `${r.lot} costs ${money(r.priceCents, r.currency)} for ${duration(r.minutes)}, from ${local(r.from)} until ${local(r.to)} (tariff ${r.tariff})`)
+    .action(async (lot: string, { from, to, for: length, ...options }: ClientOptions & { from?: string, to?: string, for?: string }) => {
+      const window = readWindow({ ...from !== undefined && { from }, ...to !== undefined && { to }, ...length !== undefined && { for: length } })
+      if (window === null) throw new UsageError('quote needs --from with --to or --for, such as --from 18:30 --for 2h')
+      await doAndPrint(options, async desk => await inWindow(desk, lot, window, async times => await done<QuoteResult>(await desk.call('quote', { lot, ...times }), async r =>
+        `${r.lot} costs ${money(r.priceCents, r.currency)} for ${duration(r.minutes)}: ${shownWindow(r.from, r.to, await desk.calendars.toShow(lot), desk.nowMs())}, tariff ${r.tariff}`)))
     })
 }
 
@@ -70,9 +77,4 @@ export function duration (minutes: number): string {
   const hours = Math.floor(minutes / 60)
   const parts = [[Math.floor(hours / 24), 'd'], [hours % 24, 'h'], [minutes % 60, 'min']] as const
   return parts.flatMap(([count, unit]) => count === 0 ? [] : [`${count} ${unit}`]).join(' ') || '0 min'
-}
-
-/** A time as it goes on the wire: people also write a blank between date and hour. */
-function minute (text: string): string {
-  return text.trim().replace(/^(\d{4}-\d\d-\d\d) +(?=\d)/, '$1T')
 }

@@ -189,7 +189,9 @@ export function loadConfig ({ file, flags = {}, env = process.env }: ConfigInput
     const from = sources[String(at[0])]
     const origin = from === 'file' ? ` in ${path}` : from === 'environment' ? ' from the environment' : from === 'flag' ? ' from the command line' : path ? ` in ${path}` : ''
     const value = at.reduce<unknown>((inside, key) => (inside as Record<PropertyKey, unknown> | undefined)?.[key], values)
-    throw new OperatorError('bad_config', `wrong setting${origin}: ${firstIssue(parsed.error)}${value === undefined ? '' : `, got ${withoutPassword(JSON.stringify(value))}`}`)
+    // What has a key too many is all that there is, from wherever it came.
+    const isUnknown = parsed.error.issues[0]?.code === 'unrecognized_keys'
+    throw new OperatorError('bad_config', `wrong setting${origin}: ${firstIssue(parsed.error)}${value === undefined || isUnknown ? '' : `, got ${withoutPassword(JSON.stringify(value))}`}`)
   }
   const { tls } = parsed.data
   if (tls?.ca === undefined && tls?.clientCertificates !== undefined && tls.clientCertificates !== 'none') {

@@ -22,6 +22,8 @@ const SLOW_GATHER_SHARE = 0.2
 const LONGEST_SLOW_GATHER_MS = 10
 /** Who gathers for longer looks so often, in milliseconds; until then in each turn of the event loop. */
 const LOOK_EVERY_MS = 1
+/** What still waits so long after a stop was asked for is not done any more: supervisors kill what does not end. */
+const STOP_WITHIN_MS = 5_000
 /** How long `abandon` may take before the connections are closed anyway. */
 const ABANDON_WITHIN_MS = 1_000
 
@@ -51,6 +53,8 @@ export class Intake<Ticket> {
   readonly #line: WaitingLine<Ticket>
   #running = false
   #stopped = false
+  /** Infinity as long as it is not to stop. */
+  #stopAtMs = Infinity
   #idle: (() => void)[] = []
   /** Deliveries that were handed over one by one and are in work. */
   #inWork = 0
@@ -60,6 +64,8 @@ export class Intake<Ticket> {
   readonly #wakes = new Set<() => void>()
   /** When the ledger was found unavailable; null while it is not. */
   #unavailableSinceMs: number | null = null
+  /** What was given up since. */
+  #abandoned = 0
 
   constructor (parts: IntakeParts<Ticket>) {
     this.#parts = parts
@@ -97,9 +103,10 @@ export class Intake<Ticket> {
     this.#line.discard(comesAgain)
   }
 
-  /** Finishes what has arrived, then closes the connections of whatever arrives later. */
+  /** Finishes what has arrived, as far as that takes a few seconds, then closes the connections of whatever is left or arrives later. */
   async stop (): Promise<void> {
     this.#stopped = true
+    this.#stopAtMs = performance.now() + STOP_WITHIN_MS
     for (const wake of this.#wakes) wake()
     if (this.#running || this.#inWork > 0) await new Promise<void>(resolve => this.#idle.push(resolve))
   }
@@ -109,10 +116,17 @@ export class Intake<Ticket> {
     // Fewer than may be in a batch where the consumer has not done all of one.
     let most = this.#maxBatch
     while (this.#line.length > 0) {
+      if (performance.now() >= this.#stopAtMs) {
+        const left = this.#line.take(this.#line.length)
+        this.#parts.settle(left.map(({ ticket }) => ticket), left.map(() => UNAVAILABLE))
+        break
+      }
       const batch: Waiting<Ticket>[] = []
       const deliveries: Delivery[] = []
       const more = (): readonly Delivery[] => {
         const others = this.#line.take(most - batch.length)
+        // Who came first has been held for longest, whosever turn it is.
+        if (this.#unavailableSinceMs !== null) others.sort((a, b) => a.delivery.receivedAtMs - b.delivery.receivedAtMs)
         batch.push(...others)
         for (const { delivery } of others) deliveries.push(delivery)
         return deliveries
@@ -123,10 +137,10 @@ export class Intake<Ticket> {
       const left = batch.splice(settlements.length)
       if (left.length > 0) this.#line.putBack(left.filter(({ ticket }) => !this.#forgotten.some(comesAgain => comesAgain(ticket))))
       this.#parts.settle(batch.map(({ ticket }) => ticket), settlements)
-      if (this.#unavailableSinceMs !== null) most = this.#maxBatch
+      if (settlements.includes(UNAVAILABLE)) most = this.#maxBatch
       // What is read for a batch is read again for those that are handed back.
       else most = left.length > 0 ? Math.min(2 * batch.length, this.#maxBatch - 1) : Math.min(2 * most, this.#maxBatch)
-      if (left.length > 0 && this.#unavailableSinceMs !== null) await this.#pause()
+      if (left.length > 0 && settlements.includes(UNAVAILABLE)) await this.#pause()
       else if (left.length > 0) await this.#batchStart.ready()
       else await this.#readyAgain(deliveries, performance.now() - startedMs)
     }
@@ -182,8 +196,7 @@ export class Intake<Ticket> {
         if (outcomes.length !== batch.length) throw new Error(`consumer of ${filter} returned ${outcomes.length} outcomes for ${batch.length} deliveries`)
         const done = outcomes.filter(isOutcome)
         if (done.length === 0 || outcomes.slice(0, done.length).some(outcome => !isOutcome(outcome))) throw new Error(`consumer of ${filter} did none of ${batch.length} deliveries, or one before another`)
-        if (this.#unavailableSinceMs !== null) log.info({ filter, messages: batch.length }, 'the ledger is available again')
-        this.#unavailableSinceMs = null
+        this.#wasDone(batch.slice(0, done.length))
         return done
       } catch (error) {
         if (error instanceof FencedError) return batch.map(() => UNAVAILABLE)
@@ -199,6 +212,15 @@ export class Intake<Ticket> {
         await this.#pause()
       }
     }
+  }
+
+  /** What changes nothing goes well also while nothing can be written. */
+  #wasDone (batch: readonly Delivery[]): void {
+    const { consumer: { waitsForCommit = () => true }, log, filter } = this.#parts
+    if (this.#unavailableSinceMs === null || !batch.some(waitsForCommit)) return
+    log.info({ filter, messages: batch.length, abandoned: this.#abandoned }, 'the ledger is available again')
+    this.#unavailableSinceMs = null
+    this.#abandoned = 0
   }
 
   /** Those that were held for as long as any is, and whoever is before one of them. The others go on waiting: they came later. */
@@ -225,7 +247,9 @@ export class Intake<Ticket> {
   async #abandon (batch: readonly Delivery[]): Promise<readonly Settlement[]> {
     const { consumer, clock, log, filter, metrics } = this.#parts
     metrics.abandoned.inc({ filter }, batch.length)
-    log.error({ filter, messages: batch.length }, 'the ledger stays unavailable: connections are closed without acknowledgement, so that clients send again')
+    // Said once of an outage, not of each message.
+    if (this.#abandoned === 0) log.error({ filter, messages: batch.length }, 'the ledger stays unavailable: connections are closed without acknowledgement, so that clients send again')
+    this.#abandoned += batch.length
     if (consumer.abandon) {
       let timer
       const late = new Promise<void>(resolve => { timer = clock.after(ABANDON_WITHIN_MS, resolve) })

@@ -314,9 +314,25 @@ function isTimeZone (name: string): boolean {
   }
 }
 
-/** One line that names the first wrong field, for an error message: `delta: expected number`. */
+/** One line that names the first wrong field, for an error message: `delta: must be a number`. Never the value: it may be a plate, and messages are logged. */
 export function firstIssue (error: z.ZodError): string {
   const issue = error.issues[0]
   if (!issue) return 'not valid'
-  return issue.path.length > 0 ? `${issue.path.map(String).join('.')}: ${issue.message}` : issue.message
+  const said = wordsOf(issue)
+  return issue.path.length > 0 ? `${issue.path.map(String).join('.')}: ${said}` : said
+}
+
+/** Where a schema has no words of its own, better ones than zod's. */
+function wordsOf (issue: z.core.$ZodIssue): string {
+  const { message } = issue
+  if (issue.code === 'invalid_type' && message.endsWith('received undefined')) return 'is missing'
+  if (issue.code === 'too_small' && message.startsWith('Too small')) return boundWords(issue.origin, issue.inclusive === false ? 'more than' : 'at least', issue.minimum)
+  if (issue.code === 'too_big' && message.startsWith('Too big')) return boundWords(issue.origin, issue.inclusive === false ? 'less than' : 'at most', issue.maximum)
+  return message
+}
+
+function boundWords (origin: string, bound: string, limit: number | bigint): string {
+  if (origin === 'number' || origin === 'int' || origin === 'bigint') return `must be ${bound} ${limit}`
+  if (bound === 'at least' && Number(limit) === 1) return 'must not be empty'
+  return `must have ${bound} ${limit} ${origin === 'string' ? 'characters' : 'entries'}`
 }

@@ -77,10 +77,21 @@ export class WaitingLine<Ticket> {
     const taken: Waiting<Ticket>[] = []
     if (most === 0) return taken
     this.#giveTurns()
+    let passed = 0
+    let hasGone = false
     // Who is put at the end meanwhile comes round again.
     for (const [sender, line] of this.#inTurn) {
-      taken.push(line.shift() as Waiting<Ticket>)
       this.#inTurn.delete(sender)
+      // All who are gone have one turn together: else whoever comes and goes would have as many as he likes.
+      const isGone = line[0]?.delivery.gone?.aborted === true
+      if (isGone && hasGone && passed <= this.#inTurn.size) {
+        passed++
+        this.#inTurn.set(sender, line)
+        continue
+      }
+      passed = 0
+      hasGone ||= isGone
+      taken.push(line.shift() as Waiting<Ticket>)
       if (line.length > 0) this.#inTurn.set(sender, line)
       if (taken.length === most) break
     }

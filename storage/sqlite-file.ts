@@ -1,6 +1,7 @@
 // What our SQLite files have in common, whichever driver interface opens them: who may read them, how commits reach the
 // disk, whose file it is, and whether it is still there. It knows no tables.
-import { closeSync, mkdirSync, openSync, statSync } from 'node:fs'
+import { accessSync, closeSync, constants, mkdirSync, openSync, statSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { messageOf, OperatorError } from '../shared/errors.js'
 
 /** The pragmas of every connection, in this order. */
@@ -15,12 +16,30 @@ export const PRAGMAS = [
   'wal_autocheckpoint = 4000'
 ] as const
 
-/** Makes the data folder, for its owner only, where there is none. Throws `OperatorError` `cannot_open`. */
+/** Makes the data folder, for its owner only, where there is none. `path` is absolute. Throws `OperatorError` `cannot_open`. */
 export function makeFolder (path: string): void {
   try {
-    mkdirSync(path, { recursive: true, mode: 0o700 })
+    makeAll(path)
   } catch (error) {
     throw new OperatorError('cannot_open', `cannot make the data folder ${path}: ${messageOf(error)}; choose another with --data`, { cause: error })
+  }
+  try {
+    accessSync(path, constants.W_OK | constants.X_OK)
+  } catch (error) {
+    throw new OperatorError('cannot_open', `cannot write in the data folder ${path}: ${messageOf(error)}; check its permissions or choose another with --data`, { cause: error })
+  }
+}
+
+/** `recursive` of mkdir never returns where a folder cannot have folders and says so as /proc does: that there is no such file. */
+function makeAll (path: string): void {
+  const isFolder = (): boolean => statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false
+  if (isFolder()) return
+  if (dirname(path) !== path) makeAll(dirname(path))
+  try {
+    mkdirSync(path, { mode: 0o700 })
+  } catch (error) {
+    // Another process may have made it meanwhile.
+    if (!isFolder()) throw error
   }
 }
 

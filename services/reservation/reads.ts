@@ -61,6 +61,8 @@ export async function auditAnswer (tx: LedgerTransaction, { since, until, ...whi
   // What the same batch did before is in it.
   await tx.flush()
   const msOf = (time: string | undefined): number | undefined => time === undefined ? undefined : Date.parse(time)
-  const { lines, next } = await auditLines(tx.database, { ...which, sinceMs: msOf(since), untilMs: msOf(until) })
+  const [sinceMs, untilMs] = [msOf(since), msOf(until)]
+  if (sinceMs !== undefined && untilMs !== undefined && untilMs <= sinceMs) return refusedAnswer({ code: 'bad_request', message: `until: ${until} is not after since, ${since}` })
+  const { lines, next } = await auditLines(tx.database, { ...which, sinceMs, untilMs })
   return answered({ entries: lines, ...(next !== null && { next }) })
 }

@@ -134,6 +134,11 @@ test('what a killed backup to the same name left is taken away when it is old an
   expect(readdirSync(folder).sort()).toEqual(['made', ...left.slice(1)].sort())
 })
 
+test.skipIf(process.platform !== 'linux')('a folder that cannot be is refused', async () => {
+  const { bytes } = await smallLedger()
+  await expect(restore(bytes, { data: '/proc/there/is/none' })).rejects.toMatchObject({ code: 'cannot_open', message: expect.stringMatching(/cannot make the data folder \/proc\/there\/is\/none: ENOENT/) as string })
+})
+
 test('a folder with a ledger or in use, and a file that is there, are refused with the way out', async () => {
   const { data, bytes } = await smallLedger()
   const folder = testFolder()

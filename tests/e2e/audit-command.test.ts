@@ -149,6 +149,7 @@ describe('without users', () => {
     for (const args of [['--since', 'yesterday'], ['--until', '2026-13-01'], ['--limit', '0'], ['--after', 'x']]) {
       await expect(audit(url, args, null)).rejects.toMatchObject({ code: 'usage', message: expect.stringContaining(`${args[0]} ${args[1]}`) as string })
     }
+    expect(await audit(url, ['--since', '2h', '--until', '3h'], null)).toMatchObject({ exitCode: 2, err: expect.stringContaining('is not after since') as string })
     expect(await audit(url, ['--lot', 'a b'], null)).toMatchObject({ exitCode: 2, err: expect.stringContaining('lot: must match') as string })
     await expect(audit(url, ['--password-stdin'], null)).rejects.toMatchObject({ code: 'usage', message: expect.stringContaining('--login') as string })
   })

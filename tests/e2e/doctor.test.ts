@@ -48,6 +48,15 @@ function cellsOf (printed: string): Record<string, string[][]> {
   return rows
 }
 
+test('settings that are lists or have names of their own are shown by their names', async () => {
+  const folder = temporaryFolder()
+  writeFileSync(join(folder, 's.yaml'), 'tariffs:\n  night: { intervalMinutes: 60, intervalCents: 100 }\npermits:\n  - { permit: MONTH, name: A month, priceCents: 100, stock: 5 }\n')
+  const { out } = await doctor(folder, ['--config', 's.yaml'])
+  expect(out).toMatch(/permits +MONTH/)
+  expect(out).toMatch(/^ *(?:tariffs +)?night *(?:file.*)?$/m)
+  expect(out).not.toMatch(/\[object Object\]/)
+})
+
 describe('doctor --access', () => {
   test('prints every cell of the table that decides, and nothing besides', () => {
     const expected = Object.fromEntries((Object.keys(ACCESS) as Role[]).map(role => {

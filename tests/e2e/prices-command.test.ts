@@ -13,7 +13,7 @@ interface Ended { readonly code: number | null, readonly out: string, readonly e
 
 /** Runs the compiled program (`npm run build`) with nothing of the tester's environment. */
 async function parkmq (args: readonly string[], env: Record<string, string> = {}): Promise<Ended> {
-  const child = spawn(process.execPath, [PROGRAM, ...args], { stdio: ['ignore', 'pipe', 'pipe'], timeout: 20_000, env: { PATH: process.env.PATH, TZ: 'Europe/Berlin', ...env } })
+  const child = spawn(process.execPath, [PROGRAM, ...args], { stdio: ['ignore', 'pipe', 'pipe'], timeout: 20_000, env: { PATH: process.env.PATH, TZ: 'America/New_York', ...env } })
   const ended = once(child, 'close') as Promise<[number | null]>
   const [out, err] = await Promise.all([text(child.stdout), text(child.stderr)])
   return { code: (await ended)[0], out, err }
@@ -31,7 +31,7 @@ describe('parkmq quote', () => {
   test('prints the price, how long and when; with --json the reply', async () => {
     const { url } = await startTestApp({ settings: SETTINGS })
     const asked = ['quote', 'LOT-A', '--from', '2026-12-24T18:30', '--to', '2026-12-26 09:00', '--url', url]
-    expect(await parkmq(asked)).toEqual({ code: 0, err: '', out: 'LOT-A costs 30.00 EUR for 1 d 14 h 30 min, from 2026-12-24 18:30:00 until 2026-12-26 09:00:00 (tariff standard)\n' })
+    expect(await parkmq(asked)).toEqual({ code: 0, err: '', out: 'LOT-A costs 30.00 EUR for 1 d 14 h 30 min: Thu 2026-12-24 18:30 to Sat 2026-12-26 09:00 (Europe/Berlin), tariff standard\n' })
     const { code, out } = await parkmq([...asked, '--json'])
     expect([code, JSON.parse(out)]).toEqual([0, { ok: true, result: {
       lot: 'LOT-A', from: '2026-12-24T17:30:00.000Z', to: '2026-12-26T08:00:00.000Z', minutes: 2_310, priceCents: 3_000, currency: 'EUR', tariff: 'standard'
@@ -41,9 +41,11 @@ describe('parkmq quote', () => {
   test('says what is wrong: a missing or bad time is wrong usage, an unknown lot is refused', async () => {
     const { url } = await startTestApp({ settings: SETTINGS })
     const quote = async (...args: string[]): Promise<Ended> => await parkmq(['quote', ...args, '--url', url])
-    expect(await quote('LOT-A', '--from', '2026-12-24T18:30')).toMatchObject({ code: 2, out: '', err: expect.stringContaining('required option \'--to <time>\' not specified') as string })
-    expect(await quote('LOT-A', '--from', '2026-12-24', '--to', '2026-12-25')).toMatchObject({ code: 2, out: '', err: expect.stringMatching(/^refused \(bad_request\): from: must be a whole minute such as/) as string })
-    expect(await quote('LOT-A', '--from', '2026-12-24T18:30', '--to', '2026-12-24T18:00')).toMatchObject({ code: 2, err: 'refused (bad_request): to: 2026-12-24T18:00 is not after from, 2026-12-24T18:30\n' })
+    expect(await quote('LOT-A', '--from', '2026-12-24T18:30')).toMatchObject({ code: 2, out: '', err: expect.stringContaining('--from needs an end as well') as string })
+    expect(await quote('LOT-A', '--from', '2026-12-24', '--to', '2026-12-25')).toMatchObject({ code: 2, out: '', err: expect.stringMatching(/^parkmq: --from 2026-12-24 is not a time; write 18:30/) as string })
+    expect(await quote('LOT-A', '--from', '2026-12-24T18:30', '--to', '2026-12-24T18:00')).toMatchObject({ code: 2, err: 'parkmq: --to 2026-12-24T18:00 is not after --from 2026-12-24T18:30\n' })
+    // A time of day, and how long, are enough.
+    expect(await quote('LOT-A', '--from', '18:30', '--for', '2h')).toMatchObject({ code: 0, out: expect.stringMatching(/for 2 h: \w+ [\d-]+ 18:30 to 20:30 \(/) as string })
     expect(await quote('LOT-Z', '--from', '2026-12-24T18:30', '--to', '2026-12-24T19:00')).toEqual({ code: 1, out: '', err: 'refused (unknown_lot): there is no lot LOT-Z; lots lists them\n' })
   })
 })
@@ -89,7 +91,7 @@ describe('parkmq permits and buy', () => {
 })
 
 test.each([
-  ['quote', ['--from <time>', '--to <time>', 'at most 366 days', 'parkmq quote LOT-A --from']],
+  ['quote', ['--from <time>', '--to <time>', '366 days at most', 'parkmq quote LOT-A --from']],
   ['permits', ['[permit]', 'sold out']],
   ['buy', ['<permit>', '<plate>', 'parkmq buy MONTH ABC123', 'receipt']]
 ])('parkmq %s --help helps', async (command, words) => {

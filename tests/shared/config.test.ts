@@ -76,7 +76,7 @@ describe('a wrong setting stops the start and is named', () => {
   ])('%s', (_, inputs, message) => expect(() => load(inputs)).toThrow(message))
 
   test.each([
-    ['prot: 1883', /Unrecognized key: "prot"/],
+    ['prot: 1883', /Unrecognized key: "prot"$/],
     ['times:\n  holdSeconds: 5', /times: Unrecognized key: "holdSeconds"/],
     ['times:\n  holdMs: 5', /times\.holdMs: .*got 5/],
     ['lots:\n  - { lot: X, capacity: 10, bufer: 2 }', /lots\.0: .*bufer/],

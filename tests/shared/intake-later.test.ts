@@ -1,5 +1,5 @@
 // A consumer that does not do all at once: what is handed over again, to whose turn it is.
-import { expect, test } from 'vitest'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import { ACCEPTED, LATER } from '../../shared/bus.js'
 import { UnavailableError } from '../../shared/errors.js'
 import { build, text, UNAVAILABLE } from '../support/intake.js'
@@ -135,4 +135,77 @@ test.each([
   await settledCount(2)
   expect(settled).toMatchObject([['a', ACCEPTED], ['b', { type: 'refused' }]])
   expect(logged).toMatchObject([{ err: { message: expect.stringContaining('did none of 1') as string } }])
+})
+
+test('those who are gone have one turn together', async () => {
+  const { pushFrom, pushGone, call, settled, settledCount } = build({ takesTurns: true, maxBatch: 4 })
+  pushFrom('z1')
+  const first = await call(0)
+  pushGone('a1', 'b1', 'c1', 'a2', 'b2')
+  pushFrom('n1', 'm1', 'n2')
+  first.commit()
+  const second = await call(1)
+  expect(second.texts).toEqual(['a1', 'n1', 'm1', 'n2'])
+  second.commit()
+  const third = await call(2)
+  // Nobody else waits.
+  expect(third.texts).toEqual(['a2', 'b1', 'c1', 'b2'])
+  third.commit()
+  await settledCount(9)
+  expect(settled).toHaveLength(9)
+})
+
+test('what changes nothing goes well while nothing can be written, and makes nobody wait longer', async () => {
+  const { pushFrom, call, fail, clock, settled, settledCount, logged } = build({ takesTurns: true, maxBatch: 1, holdMs: 200, waitsForCommit: ({ clientId }) => clientId === 'w' })
+  pushFrom('w1')
+  await fail(0, new UnavailableError('the disk is full', { cause: null }))
+  pushFrom('r1', 'w2')
+  for (const number of [1, 2]) {
+    await clock.armed()
+    clock.advance(100)
+    await fail(number, new UnavailableError('the disk is full', { cause: null }))
+  }
+  await settledCount(1)
+  const read = await call(3)
+  expect(read.texts).toEqual(['r1'])
+  read.commit()
+  // It has been held for as long already.
+  await fail(4, new UnavailableError('the disk is full', { cause: null }))
+  await settledCount(3)
+  expect(settled).toEqual([['w1', UNAVAILABLE], ['r1', ACCEPTED], ['w2', UNAVAILABLE]])
+  expect(logged.map(({ level }) => level)).toEqual([50, 50])
+})
+
+test('who came later is not given up with those who came first, whosever turn it is', async () => {
+  const { pushFrom, call, clock, settled, settledCount } = build({ takesTurns: true, maxBatch: 3, holdMs: 200 })
+  const disk = new UnavailableError('the disk is full', { cause: null })
+  pushFrom('a1')
+  const first = await call(0)
+  pushFrom('a2', 'a3', 'a4', 'a5')
+  first.fail(disk)
+  for (const number of [1, 2]) {
+    await clock.armed()
+    clock.advance(100)
+    if (number === 1) pushFrom('b1')
+    ;(await call(number)).fail(disk)
+  }
+  await settledCount(1)
+  const others = await call(3)
+  expect(others.texts).toEqual(['a2', 'a3', 'b1'])
+  others.fail(disk)
+  await settledCount(3)
+  expect(settled.map(([one]) => one)).toEqual(['a1', 'a2', 'a3'])
+})
+
+test('what a stop cannot wait for is left unacknowledged', async () => {
+  const now = vi.spyOn(performance, 'now')
+  onTestFinished(() => { now.mockRestore() })
+  const { pushFrom, call, intake, settled } = build({ takesTurns: true })
+  pushFrom('a1', 'a2', 'a3')
+  const first = await call(0)
+  const stopped = intake.stop()
+  now.mockReturnValue(performance.now() + 10_000)
+  first.commit([ACCEPTED, LATER, LATER])
+  await stopped
+  expect(settled).toEqual([['a1', ACCEPTED], ['a2', UNAVAILABLE], ['a3', UNAVAILABLE]])
 })

@@ -19,6 +19,15 @@ const refused = (schema: z.ZodType, value: unknown): string | null => {
 
 const by = { sensor: 'gate-1', epoch: 3, seq: 42 }
 
+test.each([
+  [REQUESTS.reserve, { lot: 'A' }, 'plate: is missing'],
+  [REQUESTS.reserve, { lot: 'A', plate: '' }, 'plate: must not be empty'],
+  [REQUESTS.reserve, { lot: 'A', plate: 'A'.repeat(17) }, 'plate: must have at most 16 characters'],
+  [REQUESTS.reserve, { lot: 'A', plate: 'A', holdSeconds: MAX_HOLD_SECONDS + 1 }, `holdSeconds: must be at most ${MAX_HOLD_SECONDS}`],
+  [REQUESTS.list, { limit: 0 }, 'limit: must be at least 1'],
+  [NewLot, { lot: 'A', capacity: -3 }, 'capacity: must be at least 0']
+])('%# what is wrong is said in words', (schema: z.ZodType, value, words) => expect(refused(schema, value)).toBe(words))
+
 describe('a sensor message', () => {
   test.each([
     [SensorDelta, { ...by, delta: 1 }],

@@ -19,7 +19,7 @@ interface Call {
 }
 
 /** The intake, and everything that came of it. */
-export function build (limits: Pick<Consumer, 'holdMs' | 'maxBatch' | 'abandon' | 'atOnce' | 'takesTurns'> = {}, batchStart = new BatchStart()) {
+export function build (limits: Pick<Consumer, 'holdMs' | 'maxBatch' | 'abandon' | 'atOnce' | 'takesTurns' | 'waitsForCommit'> = {}, batchStart = new BatchStart()) {
   const clock = new ManualClock()
   const metrics = createMetrics()
   const calls: Call[] = []
@@ -66,7 +66,8 @@ export function build (limits: Pick<Consumer, 'holdMs' | 'maxBatch' | 'abandon' 
     fail: async (number: number, error: unknown) => (await call(number)).fail(error),
     commit: async (number: number, outcomes?: readonly (Outcome | Later)[]) => (await call(number)).commit(outcomes),
     push: (...texts: string[]) => { for (const one of texts) intake.push(delivery(one, clock.nowMs()), one) },
-    /** From the client that the first letter of each names. */
+    /** From the client that the first letter of each names; `pushGone` from one that has gone since. */
+    pushGone: (...texts: string[]) => { for (const one of texts) intake.push({ ...delivery(one, clock.nowMs()), clientId: one.slice(0, 1), gone: AbortSignal.abort() }, one) },
     pushFrom: (...texts: string[]) => { for (const one of texts) intake.push({ ...delivery(one, clock.nowMs()), clientId: one.slice(0, 1) }, one) },
     call,
     settledCount: async (count: number) => await until(() => settled.length >= count),

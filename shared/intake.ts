@@ -64,6 +64,8 @@ export class Intake<Ticket> {
   readonly #wakes = new Set<() => void>()
   /** When the ledger was found unavailable; null while it is not. */
   #unavailableSinceMs: number | null = null
+  /** When that was found the last time. */
+  #failedAtMs = 0
   /** What was given up since. */
   #abandoned = 0
 
@@ -205,6 +207,7 @@ export class Intake<Ticket> {
           this.#unavailableSinceMs = clock.nowMs()
           log.error({ filter, messages: batch.length, err: error }, `the ledger is unavailable, messages are held unacknowledged for at most ${this.#holdMs} ms`)
         }
+        this.#failedAtMs = clock.nowMs()
         sinceMs ??= this.#unavailableSinceMs
         const inVain = this.#heldInVain(batch, sinceMs)
         if (inVain.length > 0) return await this.#abandon(inVain)
@@ -214,10 +217,11 @@ export class Intake<Ticket> {
     }
   }
 
-  /** What changes nothing goes well also while nothing can be written. */
+  /** What changes nothing goes well also while nothing can be written: it ends an outage only where nothing else has failed for as long as it would be held. */
   #wasDone (batch: readonly Delivery[]): void {
-    const { consumer: { waitsForCommit = () => true }, log, filter } = this.#parts
-    if (this.#unavailableSinceMs === null || !batch.some(waitsForCommit)) return
+    const { consumer: { waitsForCommit = () => true }, clock, log, filter } = this.#parts
+    if (this.#unavailableSinceMs === null) return
+    if (!batch.some(waitsForCommit) && clock.nowMs() - this.#failedAtMs < this.#holdMs) return
     log.info({ filter, messages: batch.length, abandoned: this.#abandoned }, 'the ledger is available again')
     this.#unavailableSinceMs = null
     this.#abandoned = 0

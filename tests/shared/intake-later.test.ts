@@ -176,6 +176,28 @@ test('what changes nothing goes well while nothing can be written, and makes nob
   expect(logged.map(({ level }) => level)).toEqual([50, 50])
 })
 
+test('where nobody changes anything, an outage is over when nothing has failed for a while, and the next one is told of', async () => {
+  const { pushFrom, call, fail, clock, settledCount, logged } = build({ holdMs: 200, waitsForCommit: ({ clientId }) => clientId === 'w' })
+  const disk = new UnavailableError('the disk is full', { cause: null })
+  pushFrom('r1')
+  await fail(0, disk)
+  await clock.armed()
+  clock.advance(100)
+  ;(await call(1)).commit()
+  await settledCount(1)
+  clock.advance(100)
+  pushFrom('r2')
+  ;(await call(2)).commit()
+  await settledCount(2)
+  pushFrom('r3')
+  await fail(3, disk)
+  await clock.armed()
+  expect(logged.map(({ msg }) => msg)).toEqual([
+    'the ledger is unavailable, messages are held unacknowledged for at most 200 ms', 'the ledger is available again',
+    'the ledger is unavailable, messages are held unacknowledged for at most 200 ms'
+  ])
+})
+
 test('who came later is not given up with those who came first, whosever turn it is', async () => {
   const { pushFrom, call, clock, settled, settledCount } = build({ takesTurns: true, maxBatch: 3, holdMs: 200 })
   const disk = new UnavailableError('the disk is full', { cause: null })

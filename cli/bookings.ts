@@ -8,7 +8,7 @@ import { WaitingEnds, type WaitingEnd } from './notices.js'
 import { SECRET_HELP, withSecret } from './reservations.js'
 import { readMinutes, readShift, readTime, readWindow, TIME_HELP, type WrittenWindow } from './times.js'
 
-interface WindowOptions { from?: string, to?: string, for?: string }
+export interface WindowOptions { from?: string, to?: string, for?: string }
 
 export function bookingCommands (): Command[] {
   return [bookCommand(), waitCommand(), changeCommand(), extendCommand()]

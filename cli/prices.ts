@@ -1,7 +1,7 @@
 // `quote`, `permits` and `buy`: what parking costs, and permits. Money is whole cents, and shown from their digits.
 import type { Command } from 'commander'
 import { inWindow } from './acts.js'
-import { withWindow } from './bookings.js'
+import { withWindow, type WindowOptions } from './bookings.js'
 import { clientCommand, requestAndPrint, UsageError, type ClientOptions } from './client.js'
 import { doAndPrint, done } from './desk.js'
 import { shownWindow } from './shown-times.js'
@@ -29,8 +29,8 @@ function quoteCommand (): Command {
   return withWindow(clientCommand('quote', 'tell what a stay in a lot costs')
     .argument('<lot>', 'id of the lot, such as LOT-A'))
     .addHelpText('after', QUOTE_HELP)
-    .action(async (lot: string, { from, to, for: length, ...options }: ClientOptions & { from?: string, to?: string, for?: string }) => {
-      const window = readWindow({ ...from !== undefined && { from }, ...to !== undefined && { to }, ...length !== undefined && { for: length } })
+    .action(async (lot: string, options: ClientOptions & WindowOptions) => {
+      const window = readWindow(options)
       if (window === null) throw new UsageError('quote needs --from with --to or --for, such as --from 18:30 --for 2h')
       await doAndPrint(options, async desk => await inWindow(desk, lot, window, async times => await done<QuoteResult>(await desk.call('quote', { lot, ...times }), async r =>
         `${r.lot} costs ${money(r.priceCents, r.currency)} for ${duration(r.minutes)}: ${shownWindow(r.from, r.to, await desk.calendars.toShow(lot), desk.nowMs())}, tariff ${r.tariff}`)))

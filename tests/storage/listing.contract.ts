@@ -62,7 +62,7 @@ export function listingContract (name: string, openNew: (clock: Clock) => Promis
       const all = Array.from({ length: 300 }, (_, n) => one(n, { lot: pick(LOTS), plate: pick(PLATES), owner: pick(OWNERS), status: pick(STATUSES), madeAtMs: 1_000 + below(40) }))
       await write(ledger, all)
       const inOrder = all.toSorted((a, b) => b.madeAtMs - a.madeAtMs || (a.id < b.id ? 1 : -1))
-      for (let round = 0; round < 30; round++) {
+      for (let round = 0; round < 60; round++) {
         const which: Partial<RequestBody<'list'>> = {
           ...chance(0.5) && { lot: pick(LOTS) }, ...chance(0.5) && { plate: pick(PLATES) }, ...chance(0.5) && { status: pick(STATUSES) }
         }

@@ -4,7 +4,7 @@ import type { QoS } from 'mqtt-packet'
 import { describe, expect, test } from 'vitest'
 import { Reason } from '../../broker/reason-codes.js'
 import type { Delivery } from '../../shared/bus.js'
-import { AcceptingConsumer, startBroker, type BrokerOptions, type TestBroker } from '../support/broker.js'
+import { AcceptingConsumer, ManualConsumer, startBroker, type BrokerOptions, type TestBroker } from '../support/broker.js'
 import { admitted, connectInMemory, memoryBroker, turn } from '../support/memory-broker.js'
 import { RawClient } from '../support/raw-client.js'
 import { writeUsers } from '../support/users-file.js'
@@ -57,6 +57,24 @@ describe('a service hears that the connection has ended', () => {
   test('when nothing comes within its keep alive', async () => {
     const { delivery } = await scene({}, { keepalive: 1 })
     await aborted(delivery)
+  })
+
+  test('and not when it pings, and is not read because so much of it waits for a service', async () => {
+    const consumer = new ManualConsumer()
+    const broker = await startBroker({ prepare: async ({ bus }) => await bus.consume('requests/+', consumer) })
+    const busy = await RawClient.connected(broker, 4, { clientId: 'busy', keepalive: 1 })
+    busy.send(...Array.from({ length: 1_500 }, () => request(0, 0)), { cmd: 'pingreq' })
+    const { deliveries, settle } = await consumer.batch(0)
+    // Two others that say nothing are sent away meanwhile, one after the other.
+    for (const clientId of ['silent', 'silent too']) await (await RawClient.connected(broker, 4, { clientId, keepalive: 1 })).closed()
+    expect(deliveries[0]?.gone?.aborted).toBe(false)
+    settle()
+    for (let number = 1, left = 1_500 - deliveries.length; left > 0; number++) {
+      const batch = await consumer.batch(number)
+      left -= batch.deliveries.length
+      batch.settle()
+    }
+    await busy.nextOf('pingresp')
   })
 
   test('when its user is changed', async () => {

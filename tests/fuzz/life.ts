@@ -51,13 +51,18 @@ export function randomOf (seed: number, number: number): Random {
   return new Random(Math.imul(seed ^ 0x9e3779b9, 0x85ebca6b) ^ Math.imul(number + 1, 0xc2b2ae35))
 }
 
+/** The client id of this life alone. Damage to one must not make it that of another, which takes its session over: so they differ in more than one place. */
+export function ownId (number: number): string {
+  return `case-${number}-${(Math.imul(number, 2_654_435_761) >>> 0).toString(36)}`
+}
+
 /** `receiveMaximum` is the broker's: now and then a life goes beyond it. */
 export function lifeOf (seed: number, number: number, receiveMaximum: number): Life {
   const random = randomOf(seed, number)
   const version = random.pick([3, 4, 4, 5, 5, 5] as const)
   const transport = random.chance(0.3) ? 'ws' : 'tcp'
   const shared = random.chance(0.15)
-  const clientId = shared ? random.pick(SHARED_IDS) : random.chance(0.05) ? '' : `case-${number}`
+  const clientId = shared ? random.pick(SHARED_IDS) : random.chance(0.05) ? '' : ownId(number)
   const comesBack = !shared && clientId !== '' && random.chance(0.25)
   const round = (): Round => {
     const clean = clientId === '' || random.chance(comesBack ? 0.3 : 0.65)

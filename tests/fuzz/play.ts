@@ -4,7 +4,7 @@ import { MAY_REFUSE_AUTHENTICATION } from './client-packets.js'
 import { Client } from './client.js'
 import type { Before } from './conversation.js'
 import type { Announced } from './judge.js'
-import { randomOf, SHORTEST_EXPIRY_SECONDS, type Life, type Round, type Step } from './life.js'
+import { ownId, randomOf, SHORTEST_EXPIRY_SECONDS, type Life, type Round, type Step } from './life.js'
 import type { Ports } from './peer.js'
 import { plainConnect } from './packets.js'
 import { numberOf, textOf } from './properties.js'
@@ -77,7 +77,7 @@ function whatIsLeft ({ judge, conversation, isIn }: Client, life: Life): Before 
   const { connect } = judge
   // Whoever was let in with an id of its own is told of this session next time, and of no other.
   const refused = conversation.disconnect !== null && judge.violation === null
-  const own = isIn && !refused && connect !== null && connect.version === life.version && connect.clientId === `case-${life.number}`
+  const own = isIn && !refused && connect !== null && connect.version === life.version && connect.clientId === ownId(life.number)
   const { clientId } = connect ?? { clientId: '' }
   if (!own) return { clientId, conversation, kept: null }
   if (connect.version < 5) return { clientId, conversation, kept: !connect.clean }
